@@ -1,0 +1,88 @@
+"""What is known of the published models beforehand: parameters, work of a forward, memory of a step.
+
+For models that are on this disk, all of this is counted from their own configuration (:mod:`pairwright.plan.costs`); the
+table here stands in for what would have to be downloaded first. Every number was counted on torch's meta device from the
+published architecture, which ``tests/test_catalogue.py`` does again, but for ImageReward's forward, which was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+TERA = 1e12
+FILE_BYTES = 4
+"""Bytes per parameter of the published files: all of them are float32."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a model costs, one picture at a time."""
+
+    parameters: Mapping[str, int]
+    """Per network: ``unet``, ``vae``, ``text_encoder`` of a pipeline, ``network`` of anything else."""
+    flop: Mapping[str, float]
+    """Floating point operations of one forward, a multiply-add being two: ``unet``, ``encode``, ``decode``, ``text`` of a
+    pipeline, ``score`` of a reward (picture and text), ``map`` of a saliency model."""
+    side: int
+    """Pixels of the square picture for which ``flop`` and ``kept`` hold; 0: they do not depend on it."""
+    kept: float = 0.0
+    """Bytes that one sample leaves for the backward pass of an adapter, in 2-byte numbers."""
+    kept_checkpointed: float = 0.0
+    """The same with ``checkpoint_activations``."""
+    adapter: int = 0
+    """Parameters of an adapter of rank 1 on the family's targets."""
+    rough: bool = False
+    """By a rule of thumb or scaled, not counted."""
+
+    @property
+    def total(self) -> int:
+        """Parameters of all networks."""
+        return sum(self.parameters.values())
+
+    def at(self, side: int) -> Costs:
+        """For pictures of another size, by their area: attention grows faster, so that large sizes are underestimated."""
+        if self.side in {0, side}:
+            return self
+        area = (side / self.side) ** 2
+        flop = {name: value if name == "text" else value * area for name, value in self.flop.items()}
+        return replace(
+            self, flop=flop, side=side, kept=self.kept * area, kept_checkpointed=self.kept_checkpointed * area, rough=True
+        )
+
+
+_SD15 = Costs(
+    parameters={"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+    flop={"unet": 0.803 * TERA, "encode": 1.117 * TERA, "decode": 2.515 * TERA, "text": 0.0133 * TERA},
+    side=512,
+    kept=0.842e9,
+    kept_checkpointed=0.149e9,
+    adapter=199_296,
+)
+_IMAGEREWARD = Costs({"network": 446_206_689}, {"score": 0.138 * TERA}, side=0)
+
+KNOWN: Mapping[str, Costs] = {
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
+    # Nine input channels instead of four: five more 3 x 3 filters for each of 320 outputs.
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_535_364}),
+    "yuvalkirstain/PickScore_v1": Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0),
+    "THUDM/ImageReward": _IMAGEREWARD,
+    "zai-org/ImageReward": _IMAGEREWARD,
+    "u2net.pth": Costs({"network": 44_009_869}, {"map": 0.117 * TERA}, side=0),
+    "u2netp.pth": Costs({"network": 1_131_181}, {"map": 0.040 * TERA}, side=0),
+}
+"""By hub id, or by the name of the file for those that have no repository."""
+
+TOKENIZERS = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "google-bert/bert-base-uncased")
+"""Hub ids of which only tokenizer and preprocessing are read: a few MB."""
+
+_U2NET = "The authors' file is linked from github.com/xuebinqin/U-2-Net; give its path as model."
+ELSEWHERE: Mapping[str, str] = {"u2net.pth": _U2NET, "u2netp.pth": _U2NET}
+"""Where files come from that no hub repository holds."""
+
+
+def known(name: str) -> Costs | None:
+    """What is known of a model by hub id (a revision does not matter) or by its file's name."""
+    repository = name.partition("@")[0]
+    return KNOWN.get(repository) or KNOWN.get(Path(name).with_suffix(".pth").name)

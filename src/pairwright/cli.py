@@ -1,0 +1,263 @@
+"""The command line: one command per verb. Heavy imports come after the arguments are understood.
+
+Arguments are tyro's, made from the typed options, so that every field of every verb can be set and has its meaning in
+``--help``. Values that are tables in a recipe (plug-ins, models, filters) are written as in TOML:
+``--perturbation inpaint`` or ``--perturbation '{name = "inpaint", steps = 20}'``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import tyro
+from pydantic import TypeAdapter, ValidationError
+from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from pairwright import __version__, options
+from pairwright.errors import Explained
+
+app = tyro.extras.SubcommandApp()
+registry = tyro.constructors.ConstructorRegistry()
+
+_TABLES = (options.Plugin, options.Model, options.Filter, options.Keep, options.Gap, options.PromptSet)
+
+Root = Annotated[Path, tyro.conf.arg(help="Folder of the runs and of the store.", metavar="DIR")]
+Changes = Annotated[
+    tyro.conf.UseAppendAction[tuple[str, ...]],
+    tyro.conf.arg(name="set", metavar="STEP.FIELD=VALUE", help="Change a field; a TOML assignment: --set 'stage1.steps = 300'."),
+]
+RecipeName = Annotated[str, tyro.conf.arg(metavar="RECIPE", help="A file, or the name of a shipped recipe.")]
+Folder = Annotated[Path, tyro.conf.arg(metavar="RUN", help="A run's folder, for instance runs/demo.")]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a single step belongs."""
+
+    run: str
+    """Name of the run; it is begun where it is new."""
+    step: str
+    """Name of this step in the run. A step of that name is replaced."""
+    inputs: Annotated[tuple[str, ...], tyro.conf.arg(name="from")] = ()
+    """Steps of the run that this one builds on."""
+    root: Root = Path("runs")
+
+
+@app.command(name="run")
+def _run(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root: Root = Path("runs")) -> None:
+    """Run a recipe, from photographs to the report. Run again, it goes on where it was."""
+    from pairwright import recipe as recipes
+
+    for each in recipes.load(recipe, changes):
+        _execute(each, root)
+
+
+@app.command(name="curate")
+def _curate(place: Annotated[Place, tyro.conf.arg(name="")], curate: Annotated[options.Curate, tyro.conf.arg(name="")]) -> None:
+    """Make pairs out of photographs."""
+    _one_step(place, "curate", curate)
+
+
+@app.command(name="train")
+def _train(place: Annotated[Place, tyro.conf.arg(name="")], train: Annotated[options.Train, tyro.conf.arg(name="")]) -> None:
+    """Align a model with pairs: stage 1 (dro), stage 2 (dpo), or supervised tuning (sft)."""
+    _one_step(place, "train", train)
+
+
+@app.command(name="generate")
+def _generate(
+    place: Annotated[Place, tyro.conf.arg(name="")], generate: Annotated[options.Generate, tyro.conf.arg(name="")]
+) -> None:
+    """Make pictures with several models, for the same prompts and the same noise."""
+    _one_step(place, "generate", generate)
+
+
+@app.command(name="score")
+def _score(place: Annotated[Place, tyro.conf.arg(name="")], score: Annotated[options.Score, tyro.conf.arg(name="")]) -> None:
+    """Score generated pictures with any rewards."""
+    _one_step(place, "score", score)
+
+
+@app.command(name="compare")
+def _compare(place: Annotated[Place, tyro.conf.arg(name="")], compare: Annotated[options.Compare, tyro.conf.arg(name="")]) -> None:
+    """Compare models by their scores: paired, clustered by prompt, corrected for many metrics."""
+    _one_step(place, "compare", compare)
+
+
+@app.command(name="report")
+def _report(run: tyro.conf.Positional[Folder]) -> None:
+    """Write report.html from a run's folder, at any time, also while it runs."""
+    from pairwright.report import report
+
+    print(report(run))
+
+
+@app.command(name="plan")
+def _plan(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root: Root = Path("runs")) -> None:
+    """Say beforehand what a recipe downloads, whether it fits into memory and about how long it takes."""
+    from pairwright import plan
+    from pairwright import recipe as recipes
+
+    for each in recipes.load(recipe, changes):
+        print(plan.plan(each, root))
+
+
+@app.command(name="recipes")
+def _recipes(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """List the recipes that ship, or show one.
+
+    Args:
+        name: show this one.
+    """
+    from pairwright import recipe as recipes
+
+    if name is not None:
+        print(recipes.find(name).read_text(encoding="utf-8"), end="")
+        return
+    for each, path in recipes.shipped().items():
+        print(f"{each:<16} {recipes.read(path).get('description', '')}")
+
+
+@app.command(name="init")
+def _init(
+    path: Annotated[Path, tyro.conf.Positional] = Path("recipe.toml"),
+    *,
+    photos: Path = Path("photos"),
+    route: str = "realalign-sd15",
+) -> None:
+    """Write a commented recipe for your own pictures.
+
+    Args:
+        path: file to write; it must not exist.
+        photos: folder with your pictures, with captions in metadata.jsonl or in a .txt beside each.
+        route: the shipped recipe that it starts from; "tiny" runs without a GPU.
+    """
+    from pairwright import recipe as recipes
+
+    recipes.init(path, photos, route)
+    print(f"{path}: edit it, then: pairwright plan {path}; pairwright run {path}")
+
+
+@app.command(name="doctor")
+def _doctor() -> None:
+    """Say what is installed, what hardware is there and which models are cached."""
+    from pairwright import doctor
+
+    print(doctor.doctor())
+
+
+@app.command(name="gc")
+def _gc(*, root: Root = Path("runs"), delete: bool = False) -> None:
+    """List results that no run points to.
+
+    Args:
+        root: folder of the runs and of the store.
+        delete: remove them.
+    """
+    from pairwright import run as runner
+
+    found = runner.unreferenced(root)
+    for node, size in found:
+        print(f"{size / 1e6:10.1f} MB  {node.path}")
+    print(f"{sum(size for _, size in found) / 1e6:.1f} MB in {len(found)} results that no run points to")
+    if delete:
+        runner.delete(root, [node for node, _ in found])
+
+
+def main() -> None:
+    """Entry point. Errors that explain themselves are one message, without a traceback."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"pairwright {__version__}")
+        return
+    try:
+        app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=(tyro.conf.FlagConversionOff,))
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; what was computed is kept: run the same command again to go on")
+    except Explained as error:
+        sys.exit(f"error: {error}")
+
+
+_DESCRIPTION = "Preference pairs without labels, aligned text-to-image models, and whether it helped."
+
+
+def _execute(recipe: Any, root: Path, only: str | None = None) -> None:
+    from pairwright import progress
+    from pairwright import run as runner
+
+    shown = progress.choose()
+    command = shlex.join(["pairwright", *sys.argv[1:]])
+    page = runner.run(recipe, root, progress=shown, command=command, only=only)
+    shown.say(f"report: {page}")
+    print(page)
+
+
+def _one_step(place: Place, verb: str, chosen: options.Options) -> None:
+    """A single step grows its run: it is put into the run's recipe, and what it builds on is there or made."""
+    from pairwright import recipe as recipes
+
+    document = _document(place)
+    table = {"verb": verb, "from": list(place.inputs), **chosen.model_dump(mode="json")}
+    steps = {**document.get("step", {}), place.step: table}
+    recipe = recipes.parse({**document, "name": place.run, "step": steps}, f"run {place.run}")
+    _execute(recipe, place.root, place.step)
+
+
+def _document(place: Place) -> dict[str, Any]:
+    path = place.root / place.run / "run.json"
+    if not path.exists():
+        return {}
+    from pairwright import run as runner
+
+    return dict(runner.read(path.parent)["recipe"])
+
+
+@registry.primitive_rule
+def _tables(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """What is a table in a recipe is one argument here: a bare word, or a TOML value."""
+    if not any(_mentions(info.type, table) for table in _TABLES):
+        return None
+    adapter: TypeAdapter[Any] = TypeAdapter(info.type)
+
+    def build(words: list[str]) -> Any:
+        try:
+            return adapter.validate_python(_toml(words[0]))
+        except ValidationError as error:
+            raise ValueError("; ".join(each["msg"] for each in error.errors())) from error
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME|{TOML}",
+        instance_from_str=build,
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: [_shown(value)],
+    )
+
+
+def _mentions(annotation: Any, table: type) -> bool:
+    return annotation is table or any(_mentions(each, table) for each in get_args(annotation))
+
+
+def _toml(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word
+
+
+def _shown(value: Any) -> str:
+    """A default as it would be typed."""
+    plain = options.plain(value) if not isinstance(value, options.Plugin) else value.model_dump(mode="json")
+    if isinstance(plain, Mapping) and set(plain) == {"name", "options"} and not plain["options"]:
+        return str(plain["name"])
+    return json.dumps(plain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The verb ``generate``: pictures of several models for the same prompts and the same initial noise.
+
+Each model's pictures are a node of their own (verb ``pictures``), shared by every run that asks for them; the step's own
+node lists them by label in ``models.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pairwright import images, models, runtime, seeds, tables
+from pairwright.context import Context
+from pairwright.diffusion import families, sampling
+from pairwright.diffusion.encodings import chunks
+from pairwright.errors import Explained
+from pairwright.models import ModelRef
+from pairwright.options import Generate, PromptSet
+from pairwright.records import Prompt
+from pairwright.store import Node, Store, write_json
+
+VERSION = 1
+SHARD = 64
+"""Pictures per shard."""
+MODELS = "models.json"
+
+
+class GenerateError(Explained, ValueError):
+    """Pictures that cannot be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    prompt: Prompt
+    index: int
+
+    @property
+    def key(self) -> str:
+        """Names the picture's noise; the same for every model."""
+        return f"{self.prompt.id}#{self.index}"
+
+
+def generate(options: Generate, context: Context) -> Node:
+    """Sample every model on every prompt.
+
+    Args:
+        options: models, prompts, sampler; see :class:`pairwright.options.Generate`.
+        context: ``inputs`` holds the steps that models or prompts name.
+
+    Returns:
+        A node whose ``models.json`` names the node of each label's pictures; :func:`pictures` opens them.
+
+    Raises:
+        ModelError: a model that is not found or does not fit.
+        SamplingError: a sampler whose noise would depend on a picture's neighbours.
+        GenerateError: a step that has no captions to use as prompts.
+        PromptError: a prompt file that is not there, or empty.
+    """
+    refs = {label: models.resolve(model, context) for label, model in options.models.items()}
+    prompts = prompts_of(options.prompts, context)
+    shared = options.meaning() | {"version": VERSION, "prompts": [[prompt.id, prompt.text, prompt.category] for prompt in prompts]}
+    del shared["models"]
+    children = {
+        label: context.store.node("pictures", shared | {"model": ref.identity(context.store)}) for label, ref in refs.items()
+    }
+    listed = {label: child.fingerprint for label, child in children.items()}
+    node = context.store.node("generate", {"version": VERSION, "models": listed}, list(listed.values()))
+    for label, child in children.items():
+        if not child.complete:
+            _sample(child, label, refs[label], prompts, options, context)
+    if not node.complete:
+        write_json(node.path / MODELS, listed)
+        node.finish(models=len(listed), prompts=len(prompts), pictures=len(listed) * len(prompts) * options.per_prompt)
+    return node
+
+
+def pictures(node: Node, store: Store) -> dict[str, Node]:
+    """The nodes of each label's pictures, in the order in which the models were named."""
+    listed: Mapping[str, str] = json.loads((node.path / MODELS).read_text(encoding="utf-8"))
+    return {label: store.open("pictures", digest) for label, digest in listed.items()}
+
+
+def prompts_of(wanted: PromptSet, context: Context) -> list[Prompt]:
+    """The prompts of a set, or the distinct captions of a step among the inputs.
+
+    Raises:
+        GenerateError: the step has none.
+        PromptError: no such file, or nothing in it.
+    """
+    if wanted.name not in context.inputs:
+        from pairwright import prompts
+
+        return prompts.load(wanted.name, limit=wanted.limit, seed=wanted.seed)
+    node = context.inputs[wanted.name]
+    names = pq.read_schema(node.shards()[0]).names if node.shards() else []
+    column = next((name for name in ("prompt", "caption") if name in names), "")
+    texts = list(dict.fromkeys(str(row[column]) for row in node.rows(columns=[column]))) if column else []
+    if not texts:
+        raise GenerateError(f"step {wanted.name!r} has no captions to use as prompts")
+    chosen = sorted(seeds.permutation(len(texts), wanted.seed, "prompts")[: wanted.limit])
+    return [Prompt(texts[row], hashlib.sha256(texts[row].encode()).hexdigest()[:16]) for row in chosen]
+
+
+def _sample(node: Node, label: str, ref: ModelRef, prompts: Sequence[Prompt], options: Generate, context: Context) -> None:
+    device = runtime.device(options.device)
+    family = families.load(ref, context.store, dtype=options.dtype, device=device)
+    jobs = [_Job(prompt, index) for prompt in prompts for index in range(options.per_prompt)]
+    settings = sampling.Settings(options.steps, options.guidance, options.sampler, options.seed)
+    with context.progress.task(f"generate {label}", len(jobs)) as task:
+        for number, shard in enumerate(chunks(jobs, SHARD)):
+            if node.shard(number).exists():
+                task.advance(len(shard))
+                continue
+            rows: list[dict[str, Any]] = []
+            for part in chunks(shard, options.batch_size):
+                rows.extend(_rows(family, part, options, settings))
+                task.advance(len(part))
+            node.write(number, rows, tables.GENERATED)
+    node.finish(pictures=len(jobs), prompts=len(prompts))
+
+
+def _rows(
+    family: families.Family, jobs: Sequence[_Job], options: Generate, settings: sampling.Settings
+) -> Iterator[dict[str, Any]]:
+    keys = [job.key for job in jobs]
+    condition = family.condition([job.prompt.text for job in jobs])
+    empty = family.condition([options.negative_prompt])
+    noise = sampling.initial_noise(family, options.resolution, keys, options.seed)
+    pixels = family.decode(sampling.sample(family, condition, empty, noise, keys, settings))
+    for job, picture in zip(jobs, pixels, strict=True):
+        image = images.from_tensor(picture)
+        data = images.encode(image)
+        picture_id = hashlib.sha256(f"{images.content_id(data)}\x1f{job.key}".encode()).hexdigest()[:16]
+        yield {
+            "id": picture_id,
+            "image": tables.image_cell(data, picture_id),
+            "caption": job.prompt.text,
+            "prompt_id": job.prompt.id,
+            "category": job.prompt.category,
+            "index": job.index,
+            "width": image.width,
+            "height": image.height,
+            "provenance": json.dumps({"seed": str(options.seed)}),
+        }

@@ -1,0 +1,160 @@
+"""Plug-ins: a file on a shelf, found by its name.
+
+``load("rewards", "pickscore", model="...")`` imports ``pairwright.rewards.pickscore`` and calls its ``load``.
+A dotted name (``my_package.my_reward``) imports the user's own module. No decorators, no tables, no entry points.
+
+Options are checked *without importing the plug-in*: its ``load`` signature is read from the source with
+``ast``, so ``--help``, ``plan`` and the validation of a recipe stay instant although plug-ins import torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pairwright.errors import Explained
+
+Shelf = Literal["sources", "rewards", "saliency", "perturbations"]
+SHELVES: tuple[Shelf, ...] = ("sources", "rewards", "saliency", "perturbations")
+
+EXECUTION_OPTIONS = frozenset({"device", "batch_size", "workers"})
+"""Options of any plug-in that change how fast it runs and not what comes out: never fingerprinted."""
+
+
+class PluginError(Explained, ValueError):
+    """An unknown plug-in or option; the message lists what there is."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword of a plug-in's ``load``."""
+
+    name: str
+    annotation: str
+    default: str | None
+    """Source text of the default; ``None`` where the option is required."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is known of a plug-in without importing it."""
+
+    module: str
+    summary: str
+    """First line of the module's docstring."""
+    options: tuple[Option, ...]
+
+
+def names(shelf: Shelf) -> list[str]:
+    """The plug-ins that ship on a shelf. Modules that start with ``_`` or define no ``load`` are not plug-ins."""
+    folder = Path(__file__).parent / shelf
+    stems = (entry.stem for entry in folder.iterdir() if not entry.name.startswith(("_", ".")))
+    return sorted(stem for stem in stems if _defines_load(shelf, stem))
+
+
+def signature(shelf: Shelf, name: str) -> Signature:
+    """The options of a plug-in, read from its source.
+
+    Raises:
+        PluginError: there is no such plug-in, or it has no ``load``.
+    """
+    module = _module_name(shelf, name)
+    tree = _parse(module)
+    load = _find_load(tree) if tree is not None else None
+    if tree is None or load is None:
+        raise PluginError(_unknown(shelf, name))
+    summary = (ast.get_docstring(tree) or "").split("\n", 1)[0]
+    return Signature(module, summary, _options(load))
+
+
+def check(shelf: Shelf, name: str, options: Mapping[str, Any]) -> None:
+    """Raises :class:`PluginError` where ``name`` is unknown or its ``load`` does not take ``options``."""
+    known = {option.name: option for option in signature(shelf, name).options}
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise PluginError(f"{shelf}/{name} has no option {option!r}.{hint} It takes: {', '.join(sorted(known))}.")
+    missing = [each.name for each in known.values() if each.default is None and each.name not in options]
+    if missing:
+        raise PluginError(f"{shelf}/{name} needs the option {missing[0]!r}.")
+
+
+def load(shelf: Shelf, name: str, **options: Any) -> Any:
+    """Import the plug-in and build it.
+
+    Raises:
+        PluginError: unknown name or option; a value of the wrong type.
+    """
+    check(shelf, name, options)
+    from pydantic import ConfigDict, ValidationError, validate_call
+
+    module = importlib.import_module(_module_name(shelf, name))
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(module.load)
+    try:
+        return checked(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PluginError(f"{shelf}/{name}, option {where!r}: {first['msg']} (got {first['input']!r})") from error
+
+
+def meaning(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that belong into a fingerprint."""
+    return {name: value for name, value in sorted(options.items()) if name not in EXECUTION_OPTIONS}
+
+
+def _module_name(shelf: Shelf, name: str) -> str:
+    return name if "." in name else f"pairwright.{shelf}.{name}"
+
+
+def _defines_load(shelf: Shelf, name: str) -> bool:
+    tree = _parse(f"pairwright.{shelf}.{name}")
+    return tree is not None and _find_load(tree) is not None
+
+
+@cache
+def _parse(module: str) -> ast.Module | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _find_load(tree: ast.Module) -> ast.FunctionDef | None:
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "load"), None)
+
+
+def _options(load: ast.FunctionDef) -> tuple[Option, ...]:
+    arguments = load.args
+    plain = arguments.posonlyargs + arguments.args
+    defaults: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
+    pairs = list(zip(plain, defaults + list(arguments.defaults), strict=True))
+    pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
+    return tuple(
+        Option(
+            argument.arg,
+            ast.unparse(argument.annotation) if argument.annotation else "",
+            ast.unparse(default) if default is not None else None,
+        )
+        for argument, default in pairs
+    )
+
+
+def _unknown(shelf: Shelf, name: str) -> str:
+    known = names(shelf)
+    if "." in name:
+        return f"{name!r} is not a module that can be imported, or it has no function 'load'."
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"There is no {name!r} among the {shelf}.{hint} There are: {', '.join(known) or 'none'}."

@@ -1,0 +1,92 @@
+"""What a plug-in must be able to do. One small protocol per shelf, no base classes.
+
+A plug-in is one module (or small package) on its shelf that exposes ``load(**typed_options)`` and
+returns an object that satisfies the shelf's protocol. The module's name is the registered name; see
+:func:`pairwright.plugins.load`. ``load`` takes keyword-only, annotated, documented options with defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+from pairwright.records import (
+    Column,
+    Edit,
+    Edited,
+    Failed,
+    Picture,
+    Prompt,
+    Rejected,
+    Unscored,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Row = tuple[float, ...] | Unscored
+"""What a reward says of one picture: one float per column, or why it could not say."""
+
+Choice = Literal["a", "b", "undecided"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Reads found pictures from somewhere."""
+
+    def fingerprint(self) -> str:
+        """A digest of what would be read (names, sizes, captions), cheap enough to take at every start."""
+        ...
+
+    def __len__(self) -> int:
+        """How many items would be read, rejected ones included."""
+        ...
+
+    def __iter__(self) -> Iterator[Picture | Rejected]:
+        """Every item in a fixed order; what cannot be read comes as :class:`Rejected`."""
+        ...
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """Scores pictures. ``columns`` name what it reports, in order."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What each number of a row means, in order."""
+        ...
+
+    def score(self, pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> Sequence[Row]:
+        """One row per picture, in order.
+
+        ``prompts[i]`` belongs to ``pictures[i]``. A batch of one gives the same numbers as the same picture in a
+        batch of many, to rounding.
+        """
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Compares two pictures for one prompt."""
+
+    def judge(self, a: Picture, b: Picture, prompt: Prompt) -> Choice:
+        """Which of the two is better for the prompt."""
+        ...
+
+
+@runtime_checkable
+class Saliency(Protocol):
+    """Finds what a viewer looks at."""
+
+    def maps(self, pictures: Sequence[Picture]) -> Sequence[np.ndarray]:
+        """One map per picture: ``float32 [h, w]`` in 0..1 at the picture's own size."""
+        ...
+
+
+@runtime_checkable
+class Perturbation(Protocol):
+    """Changes pictures, in batches."""
+
+    def edit(self, edits: Sequence[Edit]) -> Sequence[Edited | Failed]:
+        """One result per request, in order. Results depend on a request alone, not on its neighbours."""
+        ...

@@ -1,0 +1,280 @@
+"""A recipe's graph, step by step. A run is a small file of pointers into the store.
+
+``<root>/<run>/run.json`` names each step's result by verb and fingerprint. Steps whose fingerprint is in the store
+already are not computed again, whichever run made them; a run that was killed goes on inside the step where it was.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pairwright.context import Context
+from pairwright.errors import Explained
+from pairwright.options import Options
+from pairwright.progress import SILENT, Progress
+from pairwright.recipe import Recipe, Step
+from pairwright.report import report
+from pairwright.store import Node, Store, write_json
+
+Verb = Callable[[Any, Context], Node]
+
+
+class RunError(Explained, RuntimeError):
+    """A run that cannot start or a step that failed; the message says which and what to do."""
+
+
+class HeldError(RunError):
+    """Another process works on this run."""
+
+
+_MODULES = {"curate": "curate", "train": "train", "generate": "generate", "score": "evaluate", "compare": "evaluate"}
+
+
+def verb(name: str) -> Verb:
+    """The function behind a verb. Its module is imported only now: verbs import torch."""
+    found: Verb = getattr(importlib.import_module(f"pairwright.{_MODULES[name]}"), name)
+    return found
+
+
+def run(recipe: Recipe, root: Path, *, progress: Progress = SILENT, command: str = "", only: str | None = None) -> Path:
+    """Run the steps of a recipe.
+
+    Args:
+        recipe: what to run.
+        root: folder of runs and store.
+        progress: whom to tell.
+        command: the command line, for the report.
+        only: stop after this step, and leave out what it does not build on.
+
+    Returns:
+        the report, which is written anew after every step.
+
+    Raises:
+        HeldError: another process runs it.
+        RunError: a step failed. What was computed stays; run again to go on.
+    """
+    folder = root / recipe.name
+    with hold(folder):
+        record = _begin(recipe, folder, progress, command)
+        store = Store(root)
+        results: dict[str, Node] = {}
+        steps = recipe.steps if only is None else _ancestors(recipe, only)
+        for number, step in enumerate(steps, 1):
+            progress.say(f"[{number}/{len(steps)}] {step.name}: {step.verb}")
+            inputs = {name: results[name] for name in step.inputs}
+            results[step.name] = _step(step, Context(store, inputs, progress), record, folder)
+            report(folder)
+        finished = all(entry["state"] == "complete" for entry in record["steps"].values())
+        record["state"] = "complete" if finished else "interrupted"
+        _save(folder, record)
+        return report(folder)
+
+
+def result(folder: Path, step: str) -> Node:
+    """The result of a step of a run.
+
+    Raises:
+        RunError: there is no such run or step, or it is not finished.
+    """
+    record = read(folder)
+    if step not in record["steps"]:
+        raise RunError(f"run {folder} has no step {step!r}; it has: {', '.join(record['steps']) or 'none yet'}")
+    entry = record["steps"][step]
+    if entry.get("fingerprint") is None:
+        raise RunError(f"step {step!r} of {folder} is not finished ({entry['state']})")
+    return Store(folder.parent).open(entry["verb"], entry["fingerprint"])
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The run's record.
+
+    Raises:
+        RunError: there is none, or it is damaged.
+    """
+    path = folder / "run.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(f"{folder} is not a run: it has no run.json") from None
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); remove it and run the recipe again: the store is not touched") from error
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes off a run. The lock is the operating system's and goes with the process, kill -9 included.
+
+    Raises:
+        HeldError: says who holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "holder.json"
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HeldError(f"{folder} is being worked on by {_who(holder)}; wait for it or stop it") from None
+    try:
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> dict[str, Any]:
+    document = recipe.document()
+    before = read(folder) if (folder / "run.json").exists() else {"steps": {}, "recipe": {"step": {}}}
+    for line in changes(before["recipe"].get("step", {}), recipe):
+        progress.say(line)
+    known = before["steps"]
+    steps = {step.name: _entry(step, known.get(step.name, {})) for step in recipe.steps}
+    started = before.get("started", _now())
+    record = {"name": recipe.name, "state": "running", "started": started, "command": command, "recipe": document, "steps": steps}
+    _save(folder, record)
+    return record
+
+
+def _entry(step: Step, before: Mapping[str, Any]) -> dict[str, Any]:
+    """A step that has not been looked at in this process keeps what earlier ones have spent on it."""
+    return {
+        "verb": step.verb,
+        "from": list(step.inputs),
+        "state": "waiting",
+        "fingerprint": None,
+        "seconds": before.get("seconds", 0.0),
+        "last": before.get("fingerprint") or before.get("last"),
+    }
+
+
+def changes(before: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """Sentences that say which options changed since the run was last started, and what is computed anew."""
+    lines: list[str] = []
+    stale: set[str] = set()
+    for step in recipe.steps:
+        now = recipe.document()["step"][step.name]
+        old = before.get(step.name)
+        if old is None:
+            continue
+        fields = sorted(_differences(_without_execution(step.options, old), _without_execution(step.options, now)))
+        behind = [name for name in step.inputs if name in stale]
+        if fields:
+            lines.append(f"{step.name}: changed since the last run: {', '.join(fields)}; computed anew unless the store has it")
+        elif behind:
+            lines.append(f"{step.name}: builds on {', '.join(behind)}; computed anew unless the store has it")
+        if fields or behind:
+            stale.add(step.name)
+    return lines
+
+
+def _without_execution(options: Options, table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in type(options).execution_fields()}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in {*old, *new}:
+        one, other = old.get(name), new.get(name)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{prefix}{name}.")
+        elif one != other:
+            yield f"{prefix}{name} ({one!r} -> {other!r})" if name in old else f"{prefix}{name} (now {other!r})"
+
+
+def _step(step: Step, context: Context, record: dict[str, Any], folder: Path) -> Node:
+    entry = record["steps"][step.name]
+    entry["state"] = "running"
+    _save(folder, record)
+    started, clock = time.monotonic(), time.time()
+    state = "failed"
+    try:
+        node = verb(step.verb)(step.options, context)
+        state = "complete"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    except Exception as error:
+        entry["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        spent = time.monotonic() - started
+        entry["state"] = state
+        entry["seconds"] = round(entry["seconds"] + spent, 3)
+        if state != "complete":
+            record["state"] = state
+            _save(folder, record)
+    entry["reused"] = node.record()["finished"] < clock
+    entry["fingerprint"] = node.fingerprint
+    _save(folder, record)
+    context.progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")
+    return node
+
+
+def _ancestors(recipe: Recipe, name: str) -> list[Step]:
+    needed = {name}
+    for step in reversed(recipe.steps):
+        if step.name in needed:
+            needed |= set(step.inputs)
+    return [step for step in recipe.steps if step.name in needed]
+
+
+def unreferenced(root: Path) -> list[tuple[Node, int]]:
+    """Results that no run points to, directly or through what its results were made from, and their sizes in bytes."""
+    store = Store(root)
+    nodes = {node.fingerprint: node for node in store.nodes()}
+    wanted = [
+        fingerprint
+        for path in sorted(root.glob("*/run.json"))
+        for entry in read(path.parent)["steps"].values()
+        for fingerprint in (entry["fingerprint"], entry["last"])
+        if fingerprint is not None
+    ]
+    used: set[str] = set()
+    while wanted:
+        fingerprint = wanted.pop()
+        if fingerprint in nodes and fingerprint not in used:
+            used.add(fingerprint)
+            record = nodes[fingerprint].record()
+            wanted += [*record["inputs"], *record.get("parts", [])]
+    left = [node for fingerprint, node in nodes.items() if fingerprint not in used]
+    return [(node, sum(file.stat().st_size for file in node.path.rglob("*") if file.is_file())) for node in left]
+
+
+def delete(root: Path, nodes: Iterable[Node]) -> None:
+    """Remove results, while no run of this root is being worked on.
+
+    Raises:
+        HeldError: one is.
+    """
+    with ExitStack() as held:
+        for path in sorted(root.glob("*/run.json")):
+            held.enter_context(hold(path.parent))
+        for node in nodes:
+            shutil.rmtree(node.path)
+
+
+def _save(folder: Path, record: Mapping[str, Any]) -> None:
+    write_json(folder / "run.json", record)
+
+
+def _who(holder: Path) -> str:
+    try:
+        said = json.loads(holder.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "another process"
+    return f"process {said['pid']} on {said['host']} since {said['since']}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

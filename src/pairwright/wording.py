@@ -1,0 +1,65 @@
+"""Numbers and comparisons in words: the same in the terminal, in Markdown and in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
+    """So many significant digits, zeros at the end included (``5.00``). An exponent only below 1e-4."""
+    if not math.isfinite(value):
+        return "none"
+    if value == 0:
+        return "0"
+    if abs(value) >= 10.0**digits:
+        return f"{value:+,.0f}" if sign else f"{value:,.0f}"
+    text = f"{value:+#.{digits}g}" if sign else f"{value:#.{digits}g}"
+    return text.removesuffix(".")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """``0.953`` -> ``95 %``."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def probability(value: float) -> str:
+    """A p-value as journals print it."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1 min 15 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s"
+
+
+def difference(row: Mapping[str, Any], confidence: float) -> str:
+    """A row of a comparison: ``+0.42 (95 % interval +0.21 to +0.63)``."""
+    mean = number(row["difference"], sign=True)
+    if row["low"] is None:
+        return f"{mean} (too few prompts for an interval: {row['prompts']})"
+    return f"{mean} ({percent(confidence)} interval {number(row['low'], sign=True)} to {number(row['high'], sign=True)})"
+
+
+def finding(row: Mapping[str, Any], baseline: str, confidence: float) -> str:
+    """A row of a comparison as a sentence.
+
+    Where the interval holds 0, no difference was shown, and the sentence says which one would have been.
+    """
+    head = f"{row['model']} against {baseline}, {row['metric']}: {difference(row, confidence)}"
+    if row["verdict"] != "not shown":
+        return f"{head}: {row['verdict']}; wins {percent(row['win_rate'])} of pictures."
+    if row["low"] is None or row["detectable"] is None:
+        return f"{head}: no difference shown; so few prompts cannot show any."
+    return f"{head}: no difference shown; {row['prompts']} prompts show one of {number(row['detectable'])} four times in five."
+
+
+def findings(comparison: Mapping[str, Any]) -> list[str]:
+    """What the primary metric says of each model."""
+    rows = [row for row in comparison["comparisons"] if row["metric"] == comparison["primary"]]
+    return [finding(row, comparison["baseline"], comparison["confidence"]) for row in rows]

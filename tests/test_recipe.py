@@ -1,0 +1,167 @@
+"""A recipe is read, merged, expanded and checked before anything is imported or computed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pairwright import recipe
+from pairwright.options import Curate, Train
+from pairwright.recipe import RecipeError
+
+PLAIN = """
+name = "mine"
+seed = 7
+
+[step.pairs]
+verb = "curate"
+source = { name = "imagefolder", path = "photos" }
+
+[step.stage1]
+verb = "train"
+from = ["pairs"]
+objective = "dro"
+start = "tiny:base"
+
+[step.stage2]
+verb = "train"
+from = ["pairs"]
+objective = "dpo"
+start = "stage1"
+seed = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(PLAIN)
+    return path
+
+
+def one(path: Path, *changes: str) -> recipe.Recipe:
+    (found,) = recipe.load(path, changes)
+    return found
+
+
+def train(found: recipe.Recipe, name: str) -> Train:
+    (step,) = (step for step in found.steps if step.name == name)
+    assert isinstance(step.options, Train)
+    return step.options
+
+
+def test_a_model_that_names_a_step_is_an_input_and_comes_first(file: Path) -> None:
+    found = one(file)
+    assert [step.name for step in found.steps] == ["pairs", "stage1", "stage2"]
+    assert found.steps[2].inputs == ("pairs", "stage1")
+
+
+def test_the_runs_seed_is_the_default_of_every_step(file: Path) -> None:
+    found = one(file)
+    assert (train(found, "stage1").seed, train(found, "stage2").seed) == (7, 3)
+    curate = found.steps[0].options
+    assert isinstance(curate, Curate)
+    assert curate.seed == 7
+
+
+def test_a_field_is_changed_by_a_toml_assignment(file: Path) -> None:
+    found = one(file, "stage1.steps = 5", "stage1.lora.rank = 32", 'name = "other"')
+    assert (found.name, train(found, "stage1").steps, train(found, "stage1").lora.rank) == ("other", 5, 32)
+
+
+def test_extending_changes_one_field_of_one_step_and_keeps_the_rest(file: Path) -> None:
+    child = file.with_name("child.toml")
+    child.write_text('extends = "mine.toml"\nname = "child"\n[step.stage2]\nbeta = 100.0\n')
+    found = one(child)
+    assert (train(found, "stage2").beta, train(found, "stage2").objective, found.name) == (100.0, "dpo", "child")
+
+
+def test_tables_merge_and_lists_are_replaced() -> None:
+    assert recipe.merge({"a": {"x": 1, "y": [1, 2]}, "b": 1}, {"a": {"y": [3]}, "b": {"z": 1}}) == {
+        "a": {"x": 1, "y": [3]},
+        "b": {"z": 1},
+    }
+
+
+def test_a_recipe_that_extends_itself_says_through_whom(file: Path) -> None:
+    file.write_text('extends = "mine.toml"\n')
+    with pytest.raises(RecipeError, match="extends itself"):
+        one(file)
+
+
+def test_a_sweep_is_one_run_for_every_combination_with_a_name_of_its_own(file: Path) -> None:
+    file.write_text(PLAIN + '[sweep]\n"stage1.margin" = [0.001, 0.01]\n"stage2.beta" = [100.0, 2000.0]\n')
+    found = recipe.load(file)
+    assert [each.name for each in found] == [
+        "mine-margin=0.001-beta=100.0",
+        "mine-margin=0.001-beta=2000.0",
+        "mine-margin=0.01-beta=100.0",
+        "mine-margin=0.01-beta=2000.0",
+    ]
+    assert [(train(each, "stage1").margin, train(each, "stage2").beta) for each in found][2] == (0.01, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stage1.stepz = 3", r"step\.stage1\.stepz: unknown field\. Did you mean 'steps'\?"),
+        ("stage1.lora.rnk = 3", r"step\.stage1\.lora\.rnk: unknown field\. Did you mean 'rank'\?"),
+        ("stage9.steps = 2", r"there is no step 'stage9'\. Did you mean 'stage[12]'\?"),
+        ("stage1.steps = 'x'", r"step\.stage1\.steps: .*integer.*\(got 'x'\)"),
+        ("stage1.steps = 0", r"step\.stage1\.steps: .*greater than or equal to 1"),
+        ("stage1.verb = 'trian'", r"'trian' is not a verb\. Did you mean 'train'\?"),
+        ("stage1.from = ['pears']", r"there is no step 'pears'\. Did you mean 'pairs'\?"),
+        ("pairs.saliency = 'u2nett'", r"no 'u2nett' among the saliency\. Did you mean 'u2net'\?"),
+        ("pairs.perturbation = {name = 'inpaint', step = 3}", r"no option 'step'\. Did you mean 'steps'\?"),
+        ("pairs.filters = [{reward = 'colorfulness', rule = 'above_mean', value = 3}]", "rule 'above_mean' takes no value"),
+        ("pairs.filters = [{reward = 'colorfulness', rule = 'at_least'}]", "rule 'at_least' needs a value"),
+        ("seeed = 1", r"unknown field 'seeed'\. Did you mean 'seed'\?"),
+        ("name = '../x'", "it names a folder"),
+        ("name = 'store'", "cannot be named 'store'"),
+        ("stage1.start = 'stage2'", "in a circle"),
+        ("stage1 steps = 3", "not a TOML assignment"),
+    ],
+)
+def test_a_mistake_is_an_error_that_names_the_field(file: Path, change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        one(file, change)
+
+
+def test_a_file_that_is_not_there_or_not_toml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="neither a file nor a shipped recipe"):
+        recipe.load(tmp_path / "absent.toml")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(RecipeError, match=r"broken\.toml: not valid TOML"):
+        recipe.load(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize("name", sorted(recipe.shipped()))
+def test_every_shipped_recipe_is_valid_and_describes_itself(name: str) -> None:
+    for found in recipe.load(name):
+        assert found.description
+
+
+def test_a_resolved_recipe_is_a_recipe_again(file: Path) -> None:
+    found = one(file)
+    document = found.document()
+    assert recipe.parse(document).document() == document
+
+
+def test_the_commented_recipe_of_init_runs_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    recipe.init(path, tmp_path / "my photos", "tiny")
+    found = one(path)
+    source = found.steps[0].options
+    assert isinstance(source, Curate)
+    assert source.source.options["path"] == (tmp_path / "my photos").as_posix()
+    with pytest.raises(RecipeError, match="is there already"):
+        recipe.init(path, tmp_path, "tiny")
+
+
+def test_reading_a_recipe_imports_neither_torch_nor_a_plug_in() -> None:
+    code = "import sys; from pairwright import recipe; recipe.load('tiny'); print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

@@ -1,0 +1,224 @@
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from pairwright import models, runtime
+from pairwright.context import Context
+from pairwright.diffusion import families, sampling
+from pairwright.models import LORA_FILE, ModelError, ModelRef
+from pairwright.options import Train
+from pairwright.store import Node, Store
+from pairwright.train import TrainError, log_rows, train
+from tests.miniatures.pairs import write_pairs
+from tests.miniatures.sd15 import write_sd15
+
+SMALL = {"steps": 5, "batch": 2, "micro_batch": 2, "dtype": "float32", "checkpoint_every": 2, "rollout": {"steps": 2, "refresh": 3}}
+FAST = {"learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_sd15(tmp_path_factory.mktemp("sd15")))
+
+
+class Killer:
+    """A progress that ends the process's work at a given training step, as a signal would."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.training, self.said = after, False, list[str]()
+
+    @contextmanager
+    def task(self, label: str, total: int, done: int = 0) -> Iterator["Killer"]:
+        self.training = label.startswith("train")
+        yield self
+
+    def advance(self, by: int = 1, **facts: float | str) -> None:
+        self.after -= self.training
+        if self.after == 0 and self.training:
+            raise KeyboardInterrupt
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def run(root: Path, base: str, *, killed: int = 0, stage1: Node | None = None, **settings: Any) -> Node:
+    store = Store(root)
+    inputs = {"pairs": write_pairs(store), **({"stage1": stage1} if stage1 else {})}
+    options = Train.model_validate({"objective": "sft", "start": base, "optimiser": FAST, **SMALL, **settings})
+    progress: Any = Killer(killed)
+    return train(options, Context(store, inputs, progress))
+
+
+def weights(node: Node, place: str = "adapter") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(node.path / place / LORA_FILE)
+    return found
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def without_seconds(node: Node) -> list[dict[str, Any]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in log_rows(node)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "killed"),
+    [({"objective": "dro", "ema": 0.99, "caption_dropout": 0.2}, 5), ({"objective": "dpo"}, 3), ({"objective": "sft"}, 1)],
+)
+def test_a_killed_training_ends_with_the_very_same_weights(
+    tmp_path: Path, base: str, settings: dict[str, Any], killed: int
+) -> None:
+    """DRO's is killed between two refreshes: its sampling policy is the one of three steps ago."""
+    whole = run(tmp_path / "whole", base, **settings)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", base, killed=killed, **settings)
+    log = next((tmp_path / "killed" / "store" / "train").glob("*/steps.jsonl"))
+    assert len(log.read_text().splitlines()) == killed
+    log.write_text(log.read_text() + '{"step": 99, "lo')
+    resumed = run(tmp_path / "killed", base, **settings)
+    assert resumed.fingerprint == whole.fingerprint
+    assert equal(weights(resumed), weights(whole))
+    assert without_seconds(resumed) == without_seconds(whole)
+    assert [row["step"] for row in log_rows(resumed)] == [1, 2, 3, 4, 5]
+
+
+def test_the_result_is_whole_and_says_what_it_is(tmp_path: Path, base: str) -> None:
+    node = run(tmp_path, base, objective="dro", rollout={"steps": 2})
+    assert node.complete
+    assert node.summary["steps"] == 5
+    assert node.summary["pairs"] == 6
+    assert 0 <= node.summary["rollouts"] <= 1
+    ref = models.of_node(node)
+    assert ref == ModelRef(base, "sd15", (models.Layer("adapter", f"store:train/{node.fingerprint}/adapter"),))
+    assert not list(node.path.rglob(".tmp-*"))
+    assert not list(node.path.rglob("*.pt")) + list(node.path.rglob("*.bin")) + list(node.path.rglob("*.pkl"))
+
+
+def test_every_checkpoint_stays_a_result_and_two_can_be_gone_on_from(tmp_path: Path, base: str) -> None:
+    node = run(tmp_path, base, steps=7)
+    places = sorted((node.path / "checkpoints").iterdir())
+    assert [place.name for place in places] == ["step-00000002", "step-00000004", "step-00000006", "step-00000007"]
+    assert [(place / "training").exists() for place in places] == [False, False, True, True]
+    assert equal(weights(node, "checkpoints/step-00000007/adapter"), weights(node))
+    assert not equal(weights(node, "checkpoints/step-00000002/adapter"), weights(node))
+    assert models.of_node(node, "step-00000002").layers[0].file(Store(tmp_path)).is_file()
+
+
+def test_a_finished_training_is_not_done_again(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(tmp_path, base, steps=1)
+    monkeypatch.setattr(families, "load_base", None)
+    assert run(tmp_path, base, steps=1, device="cpu", micro_batch=1) == first
+
+
+def test_averaged_weights_are_the_result_where_they_are_on(tmp_path: Path, base: str) -> None:
+    plain, averaged = run(tmp_path, base), run(tmp_path, base, ema=0.5)
+    raw = load_file(averaged.path / "checkpoints" / "step-00000005" / "training" / "policy.safetensors")
+    assert equal({f"unet.{key}": value for key, value in raw.items()}, weights(plain))
+    assert not equal(weights(averaged), weights(plain))
+
+
+def prediction(ref: ModelRef, store: Store) -> torch.Tensor:
+    family = families.load(ref, store, dtype="float32", device=torch.device("cpu"))
+    noise = sampling.initial_noise(family, 32, ["a"], 0)
+    with torch.no_grad():
+        return family.predict(noise, torch.tensor([500]), family.condition(["flower 1"]))
+
+
+def test_stage_2_goes_on_with_stage_1s_adapter_and_is_measured_against_it(tmp_path: Path, base: str) -> None:
+    stage1 = run(tmp_path, base, objective="sft", steps=4, lora={"rank": 2, "alpha": 4})
+    stage2 = run(tmp_path, base, objective="dpo", steps=2, start="stage1", stage1=stage1)
+    first = log_rows(stage2)[0]
+    assert first["rewards/margins"] == 0.0
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert first["policy_winner"] == first["reference_winner"]
+    store = Store(tmp_path)
+    bare, one, two = (prediction(ref, store) for ref in (ModelRef(base, "sd15"), models.of_node(stage1), models.of_node(stage2)))
+    assert (one - bare).abs().max() > 1e-3
+    assert (two - one).abs().max() > 1e-4
+    assert models.of_node(stage2).base == base, "the adapter stands for the whole chain on the public base"
+    against_base = run(tmp_path, base, objective="dpo", steps=1, start="stage1", reference=base, stage1=stage1)
+    row = log_rows(against_base)[0]
+    assert row["policy_winner"] == first["policy_winner"]
+    assert row["reference_winner"] != first["reference_winner"]
+
+
+def test_a_start_with_a_foreign_lora_is_measured_against_it_and_exported_with_it(tmp_path: Path, base: str) -> None:
+    stage1 = run(tmp_path, base, steps=4)
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes((stage1.path / "adapter" / LORA_FILE).read_bytes())
+    model = {"base": base, "layers": [f"{foreign}:0.5"]}
+    node = run(tmp_path, base, objective="dpo", steps=2, start=model)
+    first = log_rows(node)[0]
+    assert first["rewards/margins"] == 0.0
+    assert first["policy_winner"] != log_rows(run(tmp_path, base, objective="dpo", steps=1))[0]["policy_winner"]
+    ranks = {value.shape[0] for key, value in weights(node).items() if ".lora_A." in key}
+    assert ranks == {8}, "two adapters of rank 4 in one file"
+
+
+def test_the_saved_adapter_gives_the_models_pictures_in_diffusers_own_pipeline(tmp_path: Path, base: str) -> None:
+    stage1 = run(tmp_path, base, steps=3, lora={"rank": 2, "alpha": 6})
+    node = run(tmp_path, base, objective="dpo", steps=2, start="stage1", stage1=stage1)
+    family = families.load(models.of_node(node), Store(tmp_path), dtype="float32", device=torch.device("cpu"))
+    noise = sampling.initial_noise(family, 32, ["a", "b"], 0)
+    prompts = ["flower 1", "rose"]
+    ours = sampling.sample(
+        family, family.condition(prompts), family.condition([""]), noise, ["a", "b"], sampling.Settings(steps=4, guidance=3.0)
+    )
+    with runtime.quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(base, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {"num_inference_steps": 4, "guidance_scale": 3.0, "height": 32, "width": 32, "output_type": "latent"}
+    bare = pipeline(prompts, latents=noise.clone(), **options).images
+    pipeline.load_lora_weights(node.path / "adapter")
+    theirs = pipeline(prompts, latents=noise.clone(), **options).images
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+    assert (theirs - bare).abs().max() > 0.01
+
+
+def test_only_what_the_objective_reads_is_in_the_fingerprint(tmp_path: Path, base: str) -> None:
+    def fingerprint(**settings: Any) -> str:
+        return run(tmp_path, base, steps=1, batch=1, **settings).fingerprint
+
+    assert fingerprint(objective="sft", beta=1.0, margin=0.5) == fingerprint(objective="sft")
+    assert fingerprint(objective="sft", micro_batch=1, checkpoint_activations=True) == fingerprint(objective="sft")
+    assert fingerprint(objective="dpo", beta=1.0) != fingerprint(objective="dpo")
+    assert fingerprint(objective="sft", seed=1) != fingerprint(objective="sft")
+
+
+def test_the_node_says_from_what_it_was_made(tmp_path: Path, base: str) -> None:
+    node = run(tmp_path, base, steps=1)
+    record = json.loads((node.path / "node.json").read_text())
+    assert record["meaning"]["start"]["base"].startswith("sha256:")
+    assert record["inputs"] == [write_pairs(Store(tmp_path)).fingerprint]
+
+
+def test_without_pairs_or_with_two_sets_there_is_nothing_to_train_on(tmp_path: Path, base: str) -> None:
+    store = Store(tmp_path)
+    options = Train.model_validate({"objective": "sft", "start": base})
+    with pytest.raises(TrainError, match="none of its inputs made pairs"):
+        train(options, Context(store, {}))
+    two = {"one": write_pairs(store), "two": write_pairs(store, seed=1)}
+    with pytest.raises(TrainError, match=r"several .*one, two"):
+        train(options, Context(store, two))
+
+
+def test_a_reference_on_another_base_is_refused(tmp_path: Path, base: str) -> None:
+    other = write_sd15(tmp_path / "other", seed=1)
+    with pytest.raises(ModelError, match="one base with different layers"):
+        run(tmp_path / "runs", base, objective="dpo", reference=str(other))
+
+
+def test_bfloat16_trains_float32_weights(tmp_path: Path, base: str) -> None:
+    node = run(tmp_path, base, objective="dpo", steps=2, dtype="bfloat16", optimiser={"learning_rate": 2.56e-6})
+    assert {value.dtype for value in weights(node).values()} == {torch.float32}
+    first, second = log_rows(node)
+    assert first["rewards/margins"] == 0.0, "policy and reference run with the same kernels, dtype and batch shape"
+    assert second["rewards/margins"] != 0.0
