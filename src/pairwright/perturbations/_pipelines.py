@@ -1,0 +1,121 @@
+"""Diffusers' own pipelines behind one helper: loading, samplers, texts, noise that belongs to its sample.
+
+For models that are used and not trained; those that are trained have a family in ``pairwright.diffusion.families``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pairwright import runtime, state_dicts, weights
+
+Sampler = Literal["model", "ddim", "dpmsolver++"]
+
+STABLE_DIFFUSION_FILES = (
+    "model_index.json",
+    "scheduler/*.json",
+    "tokenizer/*",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+)
+"""What is needed of a Stable Diffusion repository, which holds every weight several times over."""
+
+REMEMBERED = 256
+"""Texts whose embeddings are kept: 30 MB in bfloat16 at SD-1.5's 77 x 768. Views of one photograph share a caption."""
+
+
+@dataclass
+class TextPipeline:
+    """A Stable Diffusion pipeline of diffusers, whatever its task, and the embeddings of the texts it has seen."""
+
+    pipe: Any
+    device: torch.device
+    _texts: OrderedDict[str, Tensor] = field(default_factory=OrderedDict)
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent: sides must be multiples of it."""
+        return int(self.pipe.vae_scale_factor)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """``[b, n, d]`` in the network's dtype. A text is cut at the tokenizer's length (77 tokens), as in training."""
+        for text in dict.fromkeys(texts):
+            if text not in self._texts:
+                self._texts[text] = self._embed(text)
+            self._texts.move_to_end(text)
+        result = torch.stack([self._texts[text] for text in texts])
+        while len(self._texts) > REMEMBERED:
+            self._texts.popitem(last=False)
+        return result
+
+    @torch.inference_mode()
+    def _embed(self, text: str) -> Tensor:
+        # One text at a time: then it does not matter to the last digit which captions came together.
+        tokenizer, encoder = self.pipe.tokenizer, self.pipe.text_encoder
+        tokens = tokenizer(
+            text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        ).to(self.device)
+        attention = tokens["attention_mask"] if getattr(encoder.config, "use_attention_mask", False) else None
+        hidden: Tensor = encoder(tokens["input_ids"], attention_mask=attention)[0]
+        return hidden[0]
+
+
+def load(kind: str, model: str, *, dtype: runtime.Dtype, device: str, sampler: Sampler) -> TextPipeline:
+    """A pipeline in Stable Diffusion's layout: no safety checker, no progress bar.
+
+    Args:
+        kind: name of diffusers' class.
+        model: folder or hub id.
+        dtype: number format of all networks.
+        device: see :func:`pairwright.runtime.device`.
+        sampler: ``model`` is the scheduler that comes with the model.
+
+    Raises:
+        pairwright.weights.WeightsError: something is not there, cannot be read or does not fit.
+    """
+    where = runtime.device(device)
+    folder = weights.locate(model, patterns=STABLE_DIFFUSION_FILES)
+    with state_dicts.quietly():
+        import diffusers
+        import transformers
+
+        # The networks first and by themselves: a pipeline leaves what a file lacks as it was drawn at random.
+        kinds = {"unet": diffusers.UNet2DConditionModel, "vae": diffusers.AutoencoderKL, "text_encoder": transformers.CLIPTextModel}
+        networks = {name: state_dicts.pretrained(each, folder / name) for name, each in kinds.items()}
+        absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        try:
+            pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **networks, **absent)
+        except (OSError, ValueError) as error:
+            raise weights.WeightsError(f"{model} is not a pipeline in Stable Diffusion's layout: {error}") from error
+        # The number format is set here and not while loading: the name of that option depends on diffusers' version.
+        pipe = pipe.to(where, runtime.dtype(dtype))
+    pipe.set_progress_bar_config(disable=True)
+    pipe.scheduler = scheduler(pipe.scheduler, sampler)
+    return TextPipeline(pipe, where)
+
+
+def scheduler(own: Any, sampler: Sampler) -> Any:
+    """The model's own scheduler, or another one on the same noise schedule."""
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    if sampler == "model":
+        return own
+    if sampler == "ddim":
+        # Where the model's own configuration says nothing, diffusers would clip the latents to -1..1.
+        return DDIMScheduler.from_config(own.config, clip_sample=False)
+    return DPMSolverMultistepScheduler.from_config(own.config, algorithm_type="dpmsolver++", solver_order=2)
+
+
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator per sample, on the CPU: a sample's noise depends on its own seed, on any device."""
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
