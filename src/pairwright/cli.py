@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +25,7 @@ from pairwright.errors import Explained
 
 app = tyro.extras.SubcommandApp()
 registry = tyro.constructors.ConstructorRegistry()
+CONFIG = (tyro.conf.FlagConversionOff,)
 
 _TABLES = (options.Plugin, options.Model, options.Filter, options.Keep, options.Gap, options.PromptSet)
 
@@ -177,7 +178,7 @@ def main() -> None:
         print(f"pairwright {__version__}")
         return
     try:
-        app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=(tyro.conf.FlagConversionOff,))
+        app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; what was computed is kept: run the same command again to go on")
     except Explained as error:
@@ -224,19 +225,21 @@ def _tables(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     if not any(_mentions(info.type, table) for table in _TABLES):
         return None
     adapter: TypeAdapter[Any] = TypeAdapter(info.type)
+    several = get_origin(info.type) is tuple
 
     def build(words: list[str]) -> Any:
+        values = [_toml(word) for word in words]
         try:
-            return adapter.validate_python(_toml(words[0]))
+            return adapter.validate_python(values if several else values[0])
         except ValidationError as error:
             raise ValueError("; ".join(each["msg"] for each in error.errors())) from error
 
     return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="NAME|{TOML}",
+        nargs="*" if several else 1,
+        metavar="NAME|{TOML} ..." if several else "NAME|{TOML}",
         instance_from_str=build,
         is_instance=lambda _: True,
-        str_from_instance=lambda value: [_shown(value)],
+        str_from_instance=lambda value: [_shown(each) for each in value] if several else [_shown(value)],
     )
 
 

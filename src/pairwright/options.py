@@ -277,7 +277,9 @@ class Train(Options):
     lora: Lora = Lora()
     """The adapter that is trained. Where the start ends in an adapter of an earlier step, that one is continued instead."""
     optimiser: Optimiser = Optimiser()
+    """How the adapter's weights are stepped."""
     rollout: Rollout = Rollout()
+    """Where DRO's losers come from."""
     ema: float = Field(0.0, ge=0, lt=1)
     """Largest decay of the weights' moving average, warmed up as min(ema, (1 + n) / (10 + n)); 0: none. Where it is on,
     the averaged weights are the result."""
@@ -316,6 +318,7 @@ class Generate(Options):
     models: dict[str, Model]
     """What is compared: a label and the model. The first is the baseline of later comparisons unless one is named."""
     prompts: PromptSet
+    """What is asked for."""
     per_prompt: int = Field(5, ge=1)
     """Pictures per prompt; picture ``i`` of a prompt has the same initial noise for every model."""
     resolution: int = Field(512, ge=32)
@@ -335,6 +338,7 @@ class Score(Options):
     """Scores pictures with any rewards; each is a table of its own."""
 
     rewards: tuple[RewardPlugin, ...] = Field(min_length=1)
+    """Which rewards; prompts are those that the pictures were made for."""
     batch_size: int = execution(32, ge=1)
     device: str = execution("auto")
 

@@ -1,0 +1,76 @@
+"""What the documentation shows works: recipes parse, commands exist and take the options that are shown."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pairwright import cli, recipe
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCKS = [
+    (page.name, kind, text)
+    for page in PAGES
+    for kind, text in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+]
+
+
+def blocks(kind: str) -> list[Any]:
+    return [pytest.param(text, id=f"{name}-{number}") for number, (name, found, text) in enumerate(BLOCKS) if found == kind]
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_a_recipe_in_the_docs_is_valid(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    assert recipe.load(path)
+
+
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for _, kind, text in BLOCKS
+    if not kind
+    for line in text.splitlines()
+    if line.startswith("pairwright ")
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('name = "mine"\nextends = "tiny"\n')
+    reached: list[str] = []
+    monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
+    monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: reached.append("run"))
+    words = shlex.split(command)[1:]
+    if words[0] == "init":
+        (tmp_path / "mine.toml").unlink()
+    if words[0] in {"report", "plan", "doctor", "gc"} or "--help" in words:
+        with pytest.raises(SystemExit) as ended:
+            cli.app.cli(args=[words[0], "--help"], registry=cli.registry, config=cli.CONFIG)
+        assert not ended.value.code
+        return
+    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    assert reached or words[0] in {"init", "recipes"}
+
+
+def test_the_docs_show_commands_and_recipes_at_all() -> None:
+    assert len(COMMANDS) > 8
+    assert len(blocks("toml")) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_citation_and_metadata_agree_on_the_licence() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert f"license: {project['license']}" in (ROOT / "CITATION.cff").read_text()
