@@ -43,7 +43,14 @@ def unet() -> UNet2DConditionModel:
 def clip() -> CLIPModel:
     shared = {"num_attention_heads": 16, "hidden_act": "gelu", "projection_dim": 1024}
     text = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, **shared}
-    vision = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "patch_size": 14, "image_size": 224, **shared}
+    vision = {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "patch_size": 14,
+        "image_size": 224,
+        **shared,
+    }
     with torch.device("meta"):
         return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=1024))
 

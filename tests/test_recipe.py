@@ -104,6 +104,19 @@ def test_a_sweep_is_one_run_for_every_combination_with_a_name_of_its_own(file: P
     assert [(train(each, "stage1").margin, train(each, "stage2").beta) for each in found][2] == (0.01, 100.0)
 
 
+def test_a_sweep_over_the_runs_seed_reaches_the_steps_that_name_none_of_their_own(file: Path) -> None:
+    file.write_text(PLAIN + "[sweep]\nseed = [1, 2]\n")
+    found = recipe.load(file)
+    assert [each.name for each in found] == ["mine-seed=1", "mine-seed=2"]
+    assert [(train(each, "stage1").seed, train(each, "stage2").seed) for each in found] == [(1, 3), (2, 3)]
+
+
+def test_a_sweep_over_what_is_no_step_is_an_error(file: Path) -> None:
+    file.write_text(PLAIN + '[sweep]\n"stage3.beta" = [1.0]\n')
+    with pytest.raises(RecipeError, match=r"must be '<step>\.<field>' or 'seed'\. Did you mean 'stage[12]'\?"):
+        recipe.load(file)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -326,6 +326,7 @@ class Generate(Options):
     guidance: float = Field(7.5, ge=1)
     """Classifier-free guidance scale; 1: none."""
     negative_prompt: str = ""
+    """What guidance leads away from; empty: from no prompt at all."""
     sampler: Literal["model", "ddim", "dpmsolver++"] = "model"
     """``model``: the scheduler that comes with the model, as diffusers' pipeline would use it."""
     seed: int = 0
@@ -353,4 +354,5 @@ class Compare(Options):
     resamples: int = Field(10_000, ge=100)
     """Bootstrap resamples over prompts."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of every interval."""
     seed: int = 0
