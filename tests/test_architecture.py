@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
-    "catalogue", "context", "errors", "images", "models", "options", "plugins", "progress", "prompts", "protocols", "recipe", "records",
+    "catalogue", "context", "errors", "hardware", "images", "models", "options", "places", "plugins", "progress", "prompts", "protocols", "recipe", "records",
     "resolve", "rowfiles", "runtime", "scoring", "seeds", "selection", "state_dicts", "stats", "store", "tables", "untrusted", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}

@@ -82,7 +82,7 @@ def test_a_model_that_makes_more_colourful_pictures_is_shown_to(store: Store) ->
     assert [each["prompts"] for each in vivid["categories"]] == [7, 7]
     text = (node.path / "comparison.md").read_text()
     assert "vivid against base, colorfulness: +" in text
-    assert "same against base, colorfulness: +0 (95 % interval +0 to +0): no difference shown" in text
+    assert "same against base, colorfulness: 0 (95 % interval 0 to 0): no difference at all" in text
     assert "| **colorfulness** | vivid |" in text
 
 

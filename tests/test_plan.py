@@ -184,6 +184,10 @@ def test_a_gpu_of_24_gb_holds_some_twelve_pairs(tmp_path: Path, monkeypatch: pyt
     assert "There is no GPU" not in text
 
 
+def test_no_larger_micro_batch_than_the_batch_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "would fit" not in on_gpu(full_size(micro_batch=8, batch=8), tmp_path, monkeypatch)
+
+
 def test_a_micro_batch_that_is_too_large_is_said_with_one_that_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = on_gpu(full_size(micro_batch=64), tmp_path, monkeypatch)
     assert "DOES NOT FIT" in text

@@ -70,7 +70,7 @@ KNOWN: Mapping[str, Costs] = {
     "THUDM/ImageReward": _IMAGEREWARD,
     "zai-org/ImageReward": _IMAGEREWARD,
     "u2net.pth": Costs({"network": 44_009_869}, {"map": 0.117 * TERA}, side=0),
-    "u2netp.pth": Costs({"network": 1_131_181}, {"map": 0.040 * TERA}, side=0),
+    "u2netp.pth": Costs({"network": 1_131_181}, {"map": 0.0395 * TERA}, side=0),
 }
 """By hub id, or by the name of the file for those that have no repository."""
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pairwright import __version__, catalogue, hardware, places, weights
-from pairwright.wording import number
 
 GIGA = 1e9
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
@@ -160,7 +159,7 @@ def _tiny() -> Iterator[Finding]:
     folder = weights.tiny_pack()
     missing = [part for part in TINY_PARTS if not (folder / part).exists()]
     size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) if folder.is_dir() else 0
-    text = f"{number(size / 1e6)} MB in {folder}" if size else f"nothing in {folder}"
+    text = f"{size / 1e6:.1f} MB in {folder}" if size else f"nothing in {folder}"
     if missing:
         text += f"; it lacks {', '.join(missing)}"
     hint = (

@@ -133,6 +133,8 @@ def _rows(
     noise = sampling.initial_noise(family, options.resolution, keys, options.seed)
     pixels = family.decode(sampling.sample(family, condition, empty, noise, keys, settings))
     for job, picture in zip(jobs, pixels, strict=True):
+        if not picture.isfinite().all():
+            raise GenerateError(f"{family.base} gives no picture for {job.prompt.text!r}, only NaN; try dtype = 'float32'")
         image = images.from_tensor(picture)
         data = images.encode(image)
         picture_id = hashlib.sha256(f"{images.content_id(data)}\x1f{job.key}".encode()).hexdigest()[:16]

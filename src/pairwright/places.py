@@ -21,7 +21,7 @@ WORDS: dict[State, str] = {
     "missing": "MISSING",
 }
 TIMEOUT_SECONDS = 3.0
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
 _NETWORKS = ("unet", "vae", "text_encoder")
 _PIPELINE = re.compile(
     r"model_index\.json|(scheduler|tokenizer)/[^/]+"

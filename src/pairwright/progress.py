@@ -67,6 +67,7 @@ class _Line:
 
     def __post_init__(self) -> None:
         self.first = self.done
+        self.printed = self.started
 
     def advance(self, by: int = 1, **facts: float | str) -> None:
         self.done += by

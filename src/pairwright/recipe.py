@@ -16,6 +16,7 @@
 
     [sweep]
     "stage1.margin" = [0.001, 0.01]  # one run for every combination
+    seed = [0, 1, 2]                 # the run's own seed, which steps that name one of their own do not follow
 
 Steps are tables by name, so that a recipe that extends another changes one field of one step: tables merge, everything
 else is replaced. Unknown names are errors with a suggestion, and nothing here imports torch or a plug-in.
@@ -157,14 +158,21 @@ def sweep(raw: Mapping[str, Any], where: str = "recipe") -> Iterator[dict[str, A
     for values in itertools.product(*axes.values()):
         chosen = dict(plain)
         for path, value in zip(axes, values, strict=True):
-            step, *fields = path.split(".")
-            if step not in plain.get("step", {}) or not fields:
-                raise RecipeError(f"{where}: sweep.{path!r} must be '<step>.<field>'" + _hint(step, plain.get("step", {})))
-            for key in reversed([step, *fields]):
-                value = {key: value}  # noqa: PLW2901 - wraps the value once per level
-            chosen = merge(chosen, {"step": value})
+            chosen = merge(chosen, _swept(path, value, plain.get("step", {}), where))
         label = "-".join(f"{path.rpartition('.')[2]}={_slug(value)}" for path, value in zip(axes, values, strict=True))
         yield {**chosen, "name": f"{plain.get('name', 'run')}-{label}"}
+
+
+def _swept(path: str, value: Any, steps: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """One value of one axis as a recipe to merge: ``<step>.<field>``, or the run's ``seed``."""
+    if path == "seed":
+        return {"seed": value}
+    step, *fields = path.split(".")
+    if step not in steps or not fields:
+        raise RecipeError(f"{where}: sweep.{path!r} must be '<step>.<field>' or 'seed'." + _hint(step, steps))
+    for key in reversed([step, *fields]):
+        value = {key: value}
+    return {"step": value}
 
 
 def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:

@@ -1,12 +1,14 @@
 """Did it help? Differences and win rates with intervals that hold, for pictures that come in prompts.
 
 Pictures of one prompt resemble each other, so the prompt is the unit: pictures of a prompt are averaged first, and
-prompts are resampled, pairs of models kept together. Treating pictures as independent makes a nominal 95 % interval hold
-about 83 % of the time. All prompts weigh the same, however many pictures they have.
+prompts are resampled, pairs of models kept together. All prompts weigh the same, however many pictures they have. With 5
+pictures a prompt and half of the variance between prompts, a nominal 95 % interval over pictures taken as independent
+holds the truth 74 % of the time, the one given here 94 to 95 % (from 8 prompts to 40; simulated in the tests).
 
-Intervals are expanded percentile intervals (Hesterberg 2015, "What Teachers Should Know About the Bootstrap", 5.2):
-the plain percentile interval is too narrow for few prompts, by the factor sqrt((n - 1) / n) and by using normal
-instead of t quantiles; reading it at accordingly smaller tails repairs both. With 1,000 prompts nothing changes.
+Intervals are expanded percentile intervals (Hesterberg 2015, "What Teachers Should Know About the Bootstrap"): the plain
+percentile interval is too narrow for few prompts, by the factor sqrt((n - 1) / n) and by using normal instead of t
+quantiles (10 prompts: it holds 89 % of the time). Reading it at accordingly smaller tails repairs both. With 1,000 prompts
+nothing changes.
 
 A handful of prompts shows nothing, whatever they say: n prompts that all agree have p = 2^(1 - n) by a sign test, so a
 95 % interval needs six. With fewer it is infinite.

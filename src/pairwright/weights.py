@@ -21,7 +21,7 @@ from pathlib import Path
 from pairwright.errors import Explained
 
 TINY_PREFIX = "tiny:"
-_HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+_HUB_ID = re.compile(r"^\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?$")
 
 
 class WeightsError(Explained, RuntimeError):

@@ -33,7 +33,7 @@ def duration(seconds: float) -> str:
     """``75`` -> ``1 min 15 s``."""
     whole = round(seconds)
     if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+        return f"{whole} s" if seconds >= 10 else f"{seconds:.2g} s"
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {whole % 60:02d} s"
 
@@ -54,9 +54,16 @@ def finding(row: Mapping[str, Any], baseline: str, confidence: float) -> str:
     head = f"{row['model']} against {baseline}, {row['metric']}: {difference(row, confidence)}"
     if row["verdict"] != "not shown":
         return f"{head}: {row['verdict']}; wins {percent(row['win_rate'])} of pictures."
+    if identical(row):
+        return f"{head}: no difference at all; every picture scores as the baseline's."
     if row["low"] is None or row["detectable"] is None:
         return f"{head}: no difference shown; so few prompts cannot show any."
     return f"{head}: no difference shown; {row['prompts']} prompts show one of {number(row['detectable'])} four times in five."
+
+
+def identical(row: Mapping[str, Any]) -> bool:
+    """Whether no prompt differs at all: models that make the same pictures, or a metric that gives all one number."""
+    return bool(row["difference"] == 0 and row["standard_error"] == 0)
 
 
 def findings(comparison: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,161 @@
+"""A recipe's steps as a plan reads them: what flows between them, and which models stand behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from pairwright import catalogue, models, options, places, plugins
+from pairwright.errors import Explained
+from pairwright.options import Curate, Generate, Plugin, Train
+from pairwright.plan import costs
+from pairwright.plan.literals import option
+from pairwright.recipe import Recipe, Step
+from pairwright.store import Store
+
+PAIRS_PER_CANDIDATE = 0.4
+"""Share of repaints that pass the gap in the paper (4,041 of 10,475); what is assumed where a gap has a fixed threshold."""
+
+
+@dataclass
+class Graph:
+    """The recipe and everything that can be known of it without running it."""
+
+    recipe: Recipe
+    root: Path
+    hub: places.Hub
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """What would stop the run, and the steps that it would stop."""
+    _places: dict[tuple[str, places.Role], places.Place] = field(default_factory=dict)
+
+    @cached_property
+    def steps(self) -> dict[str, Step]:
+        """By name."""
+        return {step.name: step for step in self.recipe.steps}
+
+    def problem(self, where: str, text: str) -> None:
+        """Something that would stop the run, said once."""
+        steps = self.problems.setdefault(text, [])
+        if where not in steps:
+            steps.append(where)
+
+    def place(self, name: str, role: places.Role) -> places.Place:
+        """Where a named thing is; asked for once."""
+        key = (name, role)
+        if key not in self._places:
+            self._places[key] = places.place(name, role, self.hub)
+        return self._places[key]
+
+    def base(self, model: options.Model) -> str | None:
+        """The public base at the bottom of a model's chain; None where an earlier run would know it and does not."""
+        name = model.base.partition("@")[0]
+        if name in self.steps:
+            chosen = self.steps[name].options
+            return self.base(chosen.start) if isinstance(chosen, Train) else None
+        if name.startswith(models.RUNS_PREFIX):
+            return self._base_of_run(name)
+        return model.base
+
+    def layers(self, model: options.Model) -> Iterator[str]:
+        """Files or hub ids of all LoRAs in a model's chain."""
+        name = model.base.partition("@")[0]
+        if name in self.steps and isinstance(chosen := self.steps[name].options, Train):
+            yield from self.layers(chosen.start)
+        for text in model.layers:
+            head, separator, strength = text.rpartition(":")
+            yield head if separator and _is_number(strength) else text
+
+    def _base_of_run(self, name: str) -> str | None:
+        _, run, *step = name.split("/")
+        path = self.root / run / "run.json"
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))["steps"]["/".join(step)]
+            return models.of_node(Store(self.root).open(entry["verb"], entry["fingerprint"])).base
+        except (OSError, ValueError, KeyError, TypeError, Explained):
+            self.problem("models", f"{name} is not a finished training step under {self.root}")
+            return None
+
+    def pipeline(self, model: options.Model, side: int) -> catalogue.Costs | None:
+        """What a model to train or to sample costs at ``side`` pixels."""
+        base = self.base(model)
+        return costs.pipeline(base, self.place(base, "pipeline").folder, side) if base else None
+
+    def perturbation(self, plugin: Plugin, side: int) -> catalogue.Costs | None:
+        """The same of a perturbation that names a pipeline."""
+        name = option("perturbations", plugin, "model")
+        return costs.pipeline(name, self.place(name, "pipeline").folder, side) if isinstance(name, str) else None
+
+    def reward(self, plugin: Plugin) -> catalogue.Costs | None:
+        """What a reward costs; nothing where it names no weights."""
+        name = option("rewards", plugin, "model")
+        if not isinstance(name, str):
+            return catalogue.Costs({}, {"score": 0.0}, side=0)
+        return costs.reward(name, self.place(name, "weights").folder)
+
+    def saliency(self, plugin: Plugin) -> catalogue.Costs | None:
+        """What a saliency model costs."""
+        name = option("saliency", plugin, "model")
+        size = option("saliency", plugin, "size")
+        if not isinstance(name, str):
+            return None
+        return costs.saliency(name, self.place(name, "weights").folder, size if isinstance(size, int) else None)
+
+    def photographs(self, step: Step) -> int | None:
+        """How many the source lists; None where it cannot be read."""
+        assert isinstance(step.options, Curate)
+        source = step.options.source
+        try:
+            return len(plugins.load("sources", source.name, **source.options))
+        except Explained as error:
+            self.problem(f"{step.name}.source", str(error))
+        except (ImportError, OSError, TypeError, ValueError) as error:
+            self.problem(f"{step.name}.source", f"{type(error).__name__}: {error}")
+        return None
+
+    def pairs(self, step: Step) -> int | None:
+        """How many pairs a step works with, at most."""
+        for name in step.inputs:
+            chosen = self.steps[name].options
+            if isinstance(chosen, Curate):
+                return chosen.keep.top if chosen.keep else None
+        return None
+
+    def prompts(self, step: Step) -> int | None:
+        """How many prompts a generate step has; None where only the run will tell."""
+        assert isinstance(step.options, Generate)
+        wanted = step.options.prompts
+        if wanted.name in self.steps:
+            chosen = self.steps[wanted.name].options
+            found = chosen.keep.top if isinstance(chosen, Curate) and chosen.keep else None
+            return min(found, wanted.limit) if found and wanted.limit else found
+        from pairwright import prompts
+
+        try:
+            return len(prompts.load(wanted.name, limit=wanted.limit, seed=wanted.seed))
+        except Explained as error:
+            self.problem(f"{step.name}.prompts", str(error))
+        return None
+
+    def pictures(self, step: Step) -> int | None:
+        """How many pictures reach a score step, all models together."""
+        counts = [self._generated(self.steps[name]) for name in step.inputs]
+        known = [each for each in counts if each is not None]
+        return sum(known) if counts and len(known) == len(counts) else None
+
+    def _generated(self, step: Step) -> int | None:
+        if not isinstance(step.options, Generate):
+            pairs = self.pairs(step) if not isinstance(step.options, Curate) else step.options.keep and step.options.keep.top
+            return 2 * pairs if pairs else None
+        prompts = self.prompts(step)
+        return prompts * step.options.per_prompt * len(step.options.models) if prompts is not None else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
