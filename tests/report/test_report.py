@@ -268,6 +268,11 @@ def test_no_difference_is_said_plainly(copy: Path) -> None:
     assert {attrs["class"] for attrs in page.all("article")} == {"verdict none"}
 
 
+def test_pictures_that_score_the_same_are_said_to(copy: Path) -> None:
+    rewrite(copy, difference=0.0, low=0.0, high=0.0, standard_error=0.0, detectable=0.0, verdict="not shown")
+    assert "No difference at all: every picture scores as that of base does." in read(copy).text
+
+
 def test_too_few_prompts_are_said_to_be(copy: Path) -> None:
     rewrite(copy, low=None, high=None, detectable=None, verdict="not shown", prompts=3)
     assert "No difference shown: 3 prompts are too few to tell stage 1 from base." in read(copy).text

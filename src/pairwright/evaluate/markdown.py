@@ -1,0 +1,55 @@
+"""A comparison as a Markdown table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pairwright.wording import findings, number, percent, probability
+
+_NOTES = (
+    "The difference is the model's mean minus the baseline's, paired by prompt and initial noise; all prompts weigh the same. "
+    "Intervals and p-values: {resamples:,} bootstrap resamples of the prompts. Won: share of pictures, ties as half. "
+    "Holm corrects the primary metric (**bold**) over the models, and the others over models and metrics. "
+    "Detectable: the true difference that is found four times in five. Dropped: pictures without a score or a counterpart."
+)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The table of ``comparison.md``."""
+    names = ["metric", "model", found["baseline"], "difference", f"{percent(found['confidence'])} interval", "won", "p"]
+    names += ["p (Holm)", "detectable", "prompts", "pictures", "dropped"]
+    lines = [
+        *(f"- {each}" for each in findings(found)),
+        "",
+        _line(names),
+        "|---|---|" + "---:|" * (len(names) - 2),
+        *(_table_row(row, found) for row in found["comparisons"]),
+        "",
+        _NOTES.format(resamples=found["resamples"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table_row(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    metric = f"**{row['metric']}**" if row["metric"] == found["primary"] else row["metric"]
+    bounds = "none" if row["low"] is None else f"{number(row['low'], sign=True)} .. {number(row['high'], sign=True)}"
+    cells = [
+        metric,
+        row["model"],
+        number(row["baseline_mean"]),
+        number(row["difference"], sign=True),
+        bounds,
+        percent(row["win_rate"], 1),
+        probability(row["p"]),
+        probability(row["p_holm"]),
+        "none" if row["detectable"] is None else number(row["detectable"]),
+        str(row["prompts"]),
+        str(row["pictures"]),
+        str(row["unscored"] + row["unmatched"]),
+    ]
+    return _line(cells)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -1,0 +1,88 @@
+"""Each model's pictures, scored by each reward."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from pairwright import options, resolve, scoring
+from pairwright.context import Context
+from pairwright.errors import Explained
+from pairwright.store import Node, write_json
+
+VERSION = 1
+
+
+class ScoreError(Explained, ValueError):
+    """Inputs that cannot be scored; the message says what is missing or met twice."""
+
+
+def score(chosen: options.Score, context: Context) -> Node:
+    """Score every picture of the ``generate`` steps among the inputs.
+
+    The result holds ``tables.json``::
+
+        {"pictures": {label: fingerprint of the "pictures" node},
+         "tables": {label: {reward: fingerprint of the "scores" node}},
+         "columns": [{"reward", "name", "unit", "higher_is_better"}, ...]}
+
+    Raises:
+        ScoreError: no input has pictures of models, two inputs use one label, or two rewards report one column.
+        pairwright.plugins.PluginError: an unknown reward or option.
+    """
+    meaning = {"version": VERSION, "rewards": [resolve.meaning("rewards", each) for each in chosen.rewards]}
+    node = context.store.node("score", meaning, [each.fingerprint for each in context.inputs.values()])
+    if node.complete:
+        return node
+    models = _models(context)
+    tables: dict[str, dict[str, str]] = {label: {} for label in models}
+    columns: list[dict[str, Any]] = []
+    unscored: Counter[str] = Counter()
+    for name, reward in _named(chosen.rewards):
+        scorer = scoring.Scorer(reward, chosen.batch_size, chosen.device, context.progress)
+        for label, pictures in models.items():
+            scores = scorer.node(context.store, pictures)
+            tables[label][name] = scores.fingerprint
+            unscored[name] += scores.summary["unscored"]
+        columns += [{"reward": name, **asdict(column)} for column in scoring.read_columns(scores)]
+    _distinct([column["name"] for column in columns])
+    write_json(
+        node.path / "tables.json",
+        {"pictures": {label: each.fingerprint for label, each in models.items()}, "tables": tables, "columns": columns},
+    )
+    node.finish(models=list(models), rewards=list(unscored), unscored=dict(unscored))
+    return node
+
+
+def _models(context: Context) -> dict[str, Node]:
+    """The pictures of each model, by label, in the order of the inputs."""
+    found: dict[str, Node] = {}
+    for step, node in context.inputs.items():
+        path = node.path / "models.json"
+        if not path.exists():
+            continue
+        for label, fingerprint in json.loads(path.read_text(encoding="utf-8")).items():
+            if label in found:
+                raise ScoreError(f"two steps have a model called {label!r}; rename the one in {step!r}")
+            found[label] = context.store.open("pictures", fingerprint)
+    if not found:
+        raise ScoreError(f"score needs a generate step among its inputs; it has: {', '.join(context.inputs) or 'none'}")
+    return found
+
+
+def _named(rewards: tuple[options.Plugin, ...]) -> list[tuple[str, options.Plugin]]:
+    """Rewards by name; the same reward with other options is called ``name-2``."""
+    seen: Counter[str] = Counter()
+    named = []
+    for reward in rewards:
+        seen[reward.name] += 1
+        named.append((reward.name if seen[reward.name] == 1 else f"{reward.name}-{seen[reward.name]}", reward))
+    return named
+
+
+def _distinct(names: list[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ScoreError(f"two rewards report the column {twice[0]!r}; score them in steps of their own")

@@ -1,0 +1,6 @@
+"""``report.html``: one file that shows a whole run, made from the run's folder alone, at any time."""
+
+from pairwright.report.gather import ReportError
+from pairwright.report.write import report
+
+__all__ = ["ReportError", "report"]
