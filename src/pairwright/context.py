@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pairwright.progress import SILENT, Progress
 from pairwright.store import Node, Store
@@ -17,3 +18,11 @@ class Context:
     inputs: Mapping[str, Node] = field(default_factory=dict)
     """Results of the steps named in ``from``, by step name, in that order."""
     progress: Progress = SILENT
+    begun: Callable[[Node], object] = lambda _: None
+    """Told the step's own node before work on it starts, so that it can be looked at while it grows."""
+
+    def node(self, verb: str, meaning: Mapping[str, Any], inputs: Sequence[str]) -> Node:
+        """The step's own node; see :meth:`Store.node`."""
+        node = self.store.node(verb, meaning, inputs)
+        self.begun(node)
+        return node

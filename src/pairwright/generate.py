@@ -69,7 +69,7 @@ def generate(options: Generate, context: Context) -> Node:
         label: context.store.node("pictures", shared | {"model": ref.identity(context.store)}) for label, ref in refs.items()
     }
     listed = {label: child.fingerprint for label, child in children.items()}
-    node = context.store.node("generate", {"version": VERSION, "models": listed}, list(listed.values()))
+    node = context.node("generate", {"version": VERSION, "models": listed}, list(listed.values()))
     for label, child in children.items():
         if not child.complete:
             _sample(child, label, refs[label], prompts, options, context)

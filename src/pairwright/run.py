@@ -14,6 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,18 +68,16 @@ def run(recipe: Recipe, root: Path, *, progress: Progress = SILENT, command: str
     """
     folder = root / recipe.name
     with hold(folder):
-        record = _begin(recipe, folder, progress, command)
-        store = Store(root)
+        ledger = _begin(recipe, folder, progress, command)
         results: dict[str, Node] = {}
         steps = recipe.steps if only is None else _ancestors(recipe, only)
         for number, step in enumerate(steps, 1):
             progress.say(f"[{number}/{len(steps)}] {step.name}: {step.verb}")
             inputs = {name: results[name] for name in step.inputs}
-            results[step.name] = _step(step, Context(store, inputs, progress), record, folder)
+            results[step.name] = _step(step, inputs, ledger, progress)
             report(folder)
-        finished = all(entry["state"] == "complete" for entry in record["steps"].values())
-        record["state"] = "complete" if finished else "interrupted"
-        _save(folder, record)
+        finished = all(entry["state"] == "complete" for entry in ledger.record["steps"].values())
+        ledger.save(state="complete" if finished else "interrupted")
         return report(folder)
 
 
@@ -92,7 +91,7 @@ def result(folder: Path, step: str) -> Node:
     if step not in record["steps"]:
         raise RunError(f"run {folder} has no step {step!r}; it has: {', '.join(record['steps']) or 'none yet'}")
     entry = record["steps"][step]
-    if entry.get("fingerprint") is None:
+    if entry["state"] != "complete":
         raise RunError(f"step {step!r} of {folder} is not finished ({entry['state']})")
     return Store(folder.parent).open(entry["verb"], entry["fingerprint"])
 
@@ -134,7 +133,7 @@ def hold(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> dict[str, Any]:
+def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> _Ledger:
     document = recipe.document()
     before = read(folder) if (folder / "run.json").exists() else {"steps": {}, "recipe": {"step": {}}}
     for line in changes(before["recipe"].get("step", {}), recipe):
@@ -143,8 +142,9 @@ def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> di
     steps = {step.name: _entry(step, known.get(step.name, {})) for step in recipe.steps}
     started = before.get("started", _now())
     record = {"name": recipe.name, "state": "running", "started": started, "command": command, "recipe": document, "steps": steps}
-    _save(folder, record)
-    return record
+    ledger = _Ledger(folder, record)
+    ledger.save()
+    return ledger
 
 
 def _entry(step: Step, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,33 +192,52 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
             yield f"{prefix}{name} ({one!r} -> {other!r})" if name in old else f"{prefix}{name} (now {other!r})"
 
 
-def _step(step: Step, context: Context, record: dict[str, Any], folder: Path) -> Node:
-    entry = record["steps"][step.name]
-    entry["state"] = "running"
-    _save(folder, record)
+def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Progress) -> Node:
     started, clock = time.monotonic(), time.time()
-    state = "failed"
-    try:
-        node = verb(step.verb)(step.options, context)
-        state = "complete"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    except Exception as error:
-        entry["error"] = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        spent = time.monotonic() - started
-        entry["state"] = state
-        entry["seconds"] = round(entry["seconds"] + spent, 3)
-        if state != "complete":
-            record["state"] = state
-            _save(folder, record)
-    entry["reused"] = node.record()["finished"] < clock
-    entry["fingerprint"] = node.fingerprint
-    _save(folder, record)
-    context.progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")
+    with ledger.at(step.name) as entry:
+
+        def begun(node: Node) -> None:
+            entry["fingerprint"] = node.fingerprint
+            ledger.save()
+
+        node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun))
+        entry["reused"] = node.record()["finished"] < clock
+    spent = time.monotonic() - started
+    progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")
     return node
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """The run's record, written after every change."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    def save(self, **changes: Any) -> None:
+        """Write ``run.json``."""
+        self.record.update(changes)
+        write_json(self.folder / "run.json", self.record)
+
+    @contextmanager
+    def at(self, step: str) -> Iterator[dict[str, Any]]:
+        """Inside, the step is running; its entry says afterwards how it ended and what it cost."""
+        entry = self.record["steps"][step]
+        entry["state"] = "running"
+        self.save()
+        started = time.monotonic()
+        state = "interrupted"
+        try:
+            yield entry
+            state = "complete"
+        except Exception as error:
+            state = "failed"
+            entry["error"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            entry["state"] = state
+            entry["seconds"] = round(entry["seconds"] + time.monotonic() - started, 3)
+            self.save(**({} if state == "complete" else {"state": state}))
 
 
 def _ancestors(recipe: Recipe, name: str) -> list[Step]:
@@ -262,10 +281,6 @@ def delete(root: Path, nodes: Iterable[Node]) -> None:
             held.enter_context(hold(path.parent))
         for node in nodes:
             shutil.rmtree(node.path)
-
-
-def _save(folder: Path, record: Mapping[str, Any]) -> None:
-    write_json(folder / "run.json", record)
 
 
 def _who(holder: Path) -> str:

@@ -62,7 +62,7 @@ def train(options: Train, context: Context) -> Node:
     pairs = _pairs(context)
     named = options.reference if not isinstance(options.reference, str) and options.objective != "sft" else None
     found = _Models(models.resolve(options.start, context), models.resolve(named, context) if named else None)
-    node = context.store.node("train", _meaning(options, found, context), [pairs.fingerprint])
+    node = context.node("train", _meaning(options, found, context), [pairs.fingerprint])
     if node.complete:
         return node
     trainer = _trainer(options, found, pairs, context)

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from pairwright import runtime
-from pairwright.diffusion import adapters
+from pairwright.diffusion import adapters, lora_files
 from pairwright.diffusion.adapters import Average
 from pairwright.diffusion.families.sd15 import Sd15
 from pairwright.models import LORA_FILE, ModelError
@@ -160,15 +160,25 @@ def test_the_header_says_what_the_file_is(sd15: Sd15, base: str, tmp_path: Path)
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert metadata["modelspec.title"] == "a title"
     assert (metadata["rank"], metadata["alpha"], metadata["base"]) == ("2", "6", base)
-    assert json.loads(metadata[adapters.METADATA_KEY])["unet.lora_alpha"] == 6
+    assert json.loads(metadata[lora_files.METADATA_KEY])["unet.lora_alpha"] == 6
     assert all(key.startswith("unet.") and key.endswith((".lora_A.weight", ".lora_B.weight")) for key in keys)
+
+
+def test_equal_adapters_are_equal_files(sd15: Sd15, tmp_path: Path) -> None:
+    """A step that builds on an adapter is fingerprinted by the file's content."""
+    add(sd15, "policy")
+    files = []
+    for name in "abcd":
+        adapters.save(sd15, ["policy"], tmp_path / name, {f"field{index}": "x" for index in range(8)})
+        files.append((tmp_path / name / LORA_FILE).read_bytes())
+    assert len(set(files)) == 1
 
 
 def test_averaged_values_are_written_instead_of_the_current_ones(sd15: Sd15, tmp_path: Path) -> None:
     add(sd15, "policy")
     averaged = {key: torch.full_like(value, 0.25) for key, value in adapters.parameters(sd15.network, "policy").items()}
     adapters.save(sd15, ["policy"], tmp_path, {}, averaged)
-    tensors, _ = adapters.read(tmp_path / LORA_FILE, "unet")
+    tensors, _ = lora_files.read(tmp_path / LORA_FILE, "unet")
     assert all(torch.equal(value, averaged[key]) for key, value in tensors.items())
 
 

@@ -36,7 +36,9 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 def find() -> str | None:
-    """Path of a Chromium or Chrome, if there is one."""
+    """Path of a Chromium or Chrome, if there is one; on Windows pipes have no numbers to inherit."""
+    if os.name == "nt":
+        return None
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
     return next((path for name in names if (path := shutil.which(name))), None)
 
@@ -84,10 +86,14 @@ class Page:
         for kind, (x, y) in (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end)):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
 
-    def screenshot(self, path: Path) -> None:
-        """The whole page as a PNG."""
-        answer = self.send("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(answer["data"]))
+    def screenshot(self, selector: str) -> bytes:
+        """What is seen of the first such element, as a PNG."""
+        box = self.evaluate(
+            f"(() => {{ const box = document.querySelector('{selector}').getBoundingClientRect();"
+            "return {x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height, scale: 1}; })()"
+        )
+        answer = self.send("Page.captureScreenshot", clip=box)
+        return base64.b64decode(answer["data"])
 
     def events(self, *methods: str) -> list[dict[str, Any]]:
         """What the page has reported so far under these names."""

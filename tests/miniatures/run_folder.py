@@ -243,7 +243,7 @@ def write_run(
     if under_way and state != "complete":
         entries[under_way] |= {"state": state, "error": "TrainingError: loss is <not a number>" if state == "failed" else ""}
         if training is not None:
-            write_training(store, under_way, done["pairs"], done=training)
+            entries[under_way]["fingerprint"] = write_training(store, under_way, done["pairs"], done=training).fingerprint
     recipe = {
         "name": name,
         "description": "The whole road on drawn flowers.",

@@ -54,7 +54,7 @@ def curate(options: Curate, context: Context) -> Node:
     """
     started = time.monotonic()
     source = plugins.load("sources", options.source.name, **options.source.options)
-    node = context.store.node("curate", {"version": VERSION, "options": _meaning(options), "source": source.fingerprint()})
+    node = context.node("curate", {"version": VERSION, "options": _meaning(options)}, [source.fingerprint()])
     if node.complete:
         return node
     funnel = Funnel()

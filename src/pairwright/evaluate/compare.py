@@ -43,7 +43,7 @@ def compare(chosen: options.Compare, context: Context) -> Node:
         CompareError: no input has scores, a label or column is unknown, or two models share no scored picture.
     """
     meaning = {"version": VERSION, **chosen.meaning()}
-    node = context.store.node("compare", meaning, [each.fingerprint for each in context.inputs.values()])
+    node = context.node("compare", meaning, [each.fingerprint for each in context.inputs.values()])
     if node.complete:
         return node
     found = comparison(read_scored(context), chosen)

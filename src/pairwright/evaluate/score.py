@@ -33,17 +33,19 @@ def score(chosen: options.Score, context: Context) -> Node:
         pairwright.plugins.PluginError: an unknown reward or option.
     """
     meaning = {"version": VERSION, "rewards": [resolve.meaning("rewards", each) for each in chosen.rewards]}
-    node = context.store.node("score", meaning, [each.fingerprint for each in context.inputs.values()])
+    node = context.node("score", meaning, [each.fingerprint for each in context.inputs.values()])
     if node.complete:
         return node
     models = _models(context)
     tables: dict[str, dict[str, str]] = {label: {} for label in models}
     columns: list[dict[str, Any]] = []
     unscored: Counter[str] = Counter()
+    parts: list[Node] = []
     for name, reward in _named(chosen.rewards):
         scorer = scoring.Scorer(reward, chosen.batch_size, chosen.device, context.progress)
         for label, pictures in models.items():
             scores = scorer.node(context.store, pictures)
+            parts.append(scores)
             tables[label][name] = scores.fingerprint
             unscored[name] += scores.summary["unscored"]
         columns += [{"reward": name, **asdict(column)} for column in scoring.read_columns(scores)]
@@ -52,7 +54,7 @@ def score(chosen: options.Score, context: Context) -> Node:
         node.path / "tables.json",
         {"pictures": {label: each.fingerprint for label, each in models.items()}, "tables": tables, "columns": columns},
     )
-    node.finish(models=list(models), rewards=list(unscored), unscored=dict(unscored))
+    node.finish(parts=parts, models=list(models), rewards=list(unscored), unscored=dict(unscored))
     return node
 
 

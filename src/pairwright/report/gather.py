@@ -97,7 +97,7 @@ def read_run(folder: Path) -> Run:
     recipe = record.get("recipe", {})
     known: dict[str, Step] = {}
     for name, entry in record.get("steps", {}).items():
-        known[name] = _step(name, entry, _options(recipe, name), store, known)
+        known[name] = _step(name, entry, _options(recipe, name), store)
     return Run(
         folder=folder.resolve(),
         name=record.get("name", folder.name),
@@ -116,7 +116,7 @@ def _options(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in {"verb", "from"}}
 
 
-def _step(name: str, entry: Mapping[str, Any], options: dict[str, Any], store: Store, before: Mapping[str, Step]) -> Step:
+def _step(name: str, entry: Mapping[str, Any], options: dict[str, Any], store: Store) -> Step:
     return Step(
         name=name,
         verb=entry["verb"],
@@ -126,19 +126,19 @@ def _step(name: str, entry: Mapping[str, Any], options: dict[str, Any], store: S
         seconds=float(entry.get("seconds") or 0.0),
         reused=bool(entry.get("reused", False)),
         error=str(entry.get("error", "")),
-        node=_node(entry, options, store, before),
+        node=_node(entry, store),
     )
 
 
-def _node(entry: Mapping[str, Any], options: Mapping[str, Any], store: Store, before: Mapping[str, Step]) -> Node | None:
-    if entry.get("fingerprint"):
-        try:
-            return store.open(entry["verb"], entry["fingerprint"])
-        except StoreError:
-            return None  # removed from the store: the page says "not there"
-    if entry["verb"] == "train" and entry.get("state") in {"running", "interrupted", "failed"}:
-        return _training_under_way(entry, options, store, before)
-    return None
+def _node(entry: Mapping[str, Any], store: Store) -> Node | None:
+    """The step's result; a training's also while it grows, since its curves are wanted then."""
+    if not entry.get("fingerprint"):
+        return None
+    try:
+        node = store.open(entry["verb"], entry["fingerprint"])
+    except StoreError:
+        return None  # removed from the store: the page says "not there"
+    return node if node.complete or node.verb == "train" else None
 
 
 def _training_under_way(
