@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import pack_check, provenance, savings
+from benchmarks import borders, pack_check, provenance, savings
 from pairwright import recipe
 from pairwright.options import Curate, Generate, Score, Train
 
@@ -62,43 +62,41 @@ GOOD = {"photograph": 2.0, "round_trip": 1.5, "repainted": 1.0, "base": 0.0, "sf
 def verdict(**means: float) -> list[bool]:
     renamed = {name.replace("_", " "): mean for name, mean in {**GOOD, **means}.items()}
     found = pack_check.checks(values(**renamed), CAPTIONS)
-    return list(pack_check.verdict(found, {"hidden": True}).values())
+    return list(pack_check.verdict(found, probes(), 0.0).values())
 
 
 def test_a_pack_with_something_to_align_passes():
-    assert verdict() == [True] * 5
+    assert verdict() == [True] * 6
 
 
 @pytest.mark.parametrize(
     ("change", "failing"),
-    [({"round_trip": 2.0}, 0), ({"base": 1.5}, 1), ({"repainted": 2.0}, 2), ({"sft": 0.0}, 4)],
+    [({"round_trip": 2.0}, 0), ({"base": 1.5}, 1), ({"repainted": 2.0}, 2), ({"sft": 0.0}, 5)],
 )
 def test_each_requirement_fails_alone(change: dict[str, float], failing: int):
     assert not verdict(**change)[failing]
 
 
-def test_the_border_of_the_last_feather_decides():
-    rows = [
-        {"side": side, "probe": probe, "feather": feather}
+def probes(*, pixels: bool = True, latents: bool = True) -> list[dict[str, Any]]:
+    """Rows of two feathers; those of the second are the contrary."""
+    numbers = {"pairs": 60, "value": 0.9, "low": 0.8, "high": 1.0}
+    return [
+        {"feather": feather, "where": where, "side": side, "probe": probe, **numbers, "hidden": hidden is (feather == 0)}
         for feather in (0.0, 1.0)
-        for side in ("repainted", "pasted round trip")
-        for probe in ("border", "step alone")
+        for where, hidden in ((borders.PIXELS, pixels), (borders.LATENTS, latents))
+        for side in (borders.REPAINTED, borders.PASTED)
+        for probe in borders.PROBES
     ]
-    assert pack_check.criterion(rows) == {"side": "repainted", "probe": "border", "feather": 1.0}
+
+
+def test_the_border_of_the_recipes_own_feather_decides(check: recipe.Recipe):
+    assert borders.decisive(probes(), borders.LATENTS, 1.0) == {**probes()[12], "hidden": False}
+    assert not borders.decisive(probes(pixels=False), borders.PIXELS, 0.0)["hidden"]
+    assert pack_check.options_of(check, "held_out", Curate).mask.feather == options(check, "held_out").mask.feather
 
 
 def test_the_page_ticks_what_passed_and_lists_every_number():
     found = pack_check.checks(values(**{name.replace("_", " "): mean for name, mean in GOOD.items()}), CAPTIONS)
-    border = {
-        "side": "repainted",
-        "probe": "border",
-        "feather": 0.0,
-        "pairs": 60,
-        "value": 0.9,
-        "low": 0.8,
-        "high": 1.0,
-        "hidden": False,
-    }
     said = {
         "date": "today",
         "machine": "m",
@@ -113,18 +111,19 @@ def test_the_page_ticks_what_passed_and_lists_every_number():
     }
     page = pack_check.page(
         {
-            "verdict": pack_check.verdict(found, border),
+            "verdict": pack_check.verdict(found, probes(pixels=False), 0.0),
             "photographs": 60,
             "captions": 30,
             "means": means,
             "checks": [vars(each) for each in found],
-            "borders": [border],
+            "borders": probes(pixels=False),
+            "feather": 0.0,
             "provenance": said,
         }
     )
-    assert page.count("- [x]") == 4
-    assert page.count("- [ ] and not by their border") == 1
-    assert "| feather 0, repainted, border | 60 | 0.900 | 0.800 .. 1.00 | no |" in page
+    assert page.count("- [x]") == 5
+    assert page.count("- [ ] and not by their border in pixels") == 1
+    assert "| feather 0, pixels, repainted, border | 60 | 0.900 | 0.800 .. 1.00 | no |" in page
     assert len([line for line in page.splitlines() if line.startswith("| ") and "| imagereward |" in line]) == 6
 
 

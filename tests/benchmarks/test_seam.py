@@ -1,5 +1,7 @@
 """A hard paste is told by its border, a smooth one is not, and the features are the differences that they claim to be."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -13,11 +15,10 @@ def scene(seed: int) -> np.ndarray:
     small = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
     grain = rng.normal(0, 3, (64, 64, 3))
     smooth = np.asarray(small.resize((64, 64), Image.Resampling.BICUBIC))
-    found: np.ndarray = np.clip(smooth + grain, 0, 255).astype(np.uint8)
-    return found
+    return np.clip(smooth + grain, 0, 255).astype(np.uint8)
 
 
-def disc(seed: int) -> np.ndarray:
+def disc(seed: int) -> Any:
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:64, 0:64]
     centre = rng.uniform(26, 38, 2)
