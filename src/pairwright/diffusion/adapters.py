@@ -191,7 +191,7 @@ def _settings(network: Any, name: str) -> dict[str, Any]:
 
 def _chain(network: nn.Module, names: Sequence[str], last: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Sum of low-rank changes = one change of the summed ranks, with every strength folded into B."""
-    scaling = {module: layer.scaling for module, layer in network.namedlora_files.modules() if isinstance(layer, LoraLayer)}
+    scaling = {module: layer.scaling for module, layer in network.named_modules() if isinstance(layer, LoraLayer)}
     parts: dict[str, list[Tensor]] = {}
     for name in names:
         for key, value in (last if name == names[-1] else parameters(network, name)).items():
