@@ -8,7 +8,7 @@ from pairwright import selection
 from pairwright.records import Rejected, Unscored
 from pairwright.selection import Funnel
 
-SCORES = {"a": 1.0, "b": 3.0, "c": Unscored("broken"), "d": 2.0}
+SCORES: dict[str, float | Unscored] = {"a": 1.0, "b": 3.0, "c": Unscored("broken"), "d": 2.0}
 
 
 def test_above_the_mean_is_strict_and_the_mean_is_of_what_could_be_scored() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -23,18 +23,13 @@ class Task(Protocol):
 class Progress(Protocol):
     """Where tasks are shown."""
 
-    def task(self, label: str, total: int, done: int = 0) -> _TaskContext:
+    def task(self, label: str, total: int, done: int = 0) -> AbstractContextManager[Task]:
         """Work of ``total`` units, ``done`` of which an earlier run has finished already."""
         ...
 
     def say(self, text: str) -> None:
         """One line that stays."""
         ...
-
-
-class _TaskContext(Protocol):
-    def __enter__(self) -> Task: ...
-    def __exit__(self, *exc: object) -> bool | None: ...
 
 
 class _Silent:

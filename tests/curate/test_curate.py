@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_every_file_that_entered_is_a_pair_or_a_rejection_with_its_reason(tmp_pa
     assert counts["decode"] == 4
     assert counts["not reached"] == node.summary["not_reached"]
     funnel = node.summary["funnel"]
-    for before, after in zip(funnel, funnel[1:], strict=False):
+    for before, after in pairwise(funnel):
         reached = before["entered"] - before["left"]
         assert after["entered"] == (reached if after["step"] != "mask" else node.summary["tried"])
     assert funnel[-1]["entered"] - funnel[-1]["left"] == 10

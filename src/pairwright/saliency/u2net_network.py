@@ -100,7 +100,8 @@ class ResidualUBlock(nn.Module):
                 current = upsample_like(current, skip)
             joined = torch.cat((current, skip), 1)
             current = self.get_submodule(f"rebnconv{level}d")(joined)
-        return current + entry
+        summed: Tensor = current + entry
+        return summed
 
 
 class DilatedUBlock(nn.Module):
@@ -126,8 +127,8 @@ class DilatedUBlock(nn.Module):
         current = self.rebnconv4(third)
         current = self.rebnconv3d(torch.cat((current, third), 1))
         current = self.rebnconv2d(torch.cat((current, second), 1))
-        current = self.rebnconv1d(torch.cat((current, first), 1))
-        return current + entry
+        summed: Tensor = self.rebnconv1d(torch.cat((current, first), 1)) + entry
+        return summed
 
 
 def _block(name: str, in_channels: int, mid: int, out_channels: int) -> nn.Module:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pairwright import runtime, weights
+from pairwright import runtime, state_dicts, weights
 from pairwright.diffusion.families import Condition
 from pairwright.diffusion.processes import Ddpm
 from pairwright.models import ModelError
@@ -98,10 +98,8 @@ class Sd15:
         return Ddpm.from_config(self.scheduler().config)
 
     def _part(self, kind: Any, name: str, dtype: torch.dtype) -> Any:
-        name_of_dtype = "dtype" if kind.__module__.startswith("transformers") else "torch_dtype"
-        with runtime.quiet():
-            part = kind.from_pretrained(self._folder / name, use_safetensors=True, local_files_only=True, **{name_of_dtype: dtype})
-        return part.to(self.device).requires_grad_(requires_grad=False).eval()
+        part = state_dicts.pretrained(kind, self._folder / name)
+        return part.to(self.device, dtype).requires_grad_(requires_grad=False)
 
     def scheduler(self) -> Any:
         """See :class:`Family`."""

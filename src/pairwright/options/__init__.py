@@ -1,0 +1,47 @@
+"""What every verb can be told: frozen, typed, each field with its meaning where it is declared.
+
+Fields are of two kinds. *Meaning* decides what comes out and is fingerprinted. *Execution* (declared with
+:func:`execution`) decides where and how fast, and may change between runs of the same recipe.
+
+Nothing here imports torch: ``--help`` and the validation of a recipe are instant.
+"""
+
+from pairwright.options._base import (
+    Model,
+    Options,
+    PerturbationPlugin,
+    Plugin,
+    RewardPlugin,
+    SaliencyPlugin,
+    SourcePlugin,
+    execution,
+    plain,
+)
+from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
+from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
+from pairwright.options._train import Lora, Optimiser, Rollout, Train
+
+__all__ = [
+    "Compare",
+    "Curate",
+    "Filter",
+    "Gap",
+    "Generate",
+    "Keep",
+    "Lora",
+    "Mask",
+    "Model",
+    "Optimiser",
+    "Options",
+    "PerturbationPlugin",
+    "Plugin",
+    "PromptSet",
+    "RewardPlugin",
+    "Rollout",
+    "SaliencyPlugin",
+    "Score",
+    "SourcePlugin",
+    "Train",
+    "execution",
+    "plain",
+]

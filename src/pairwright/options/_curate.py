@@ -1,0 +1,118 @@
+"""From photographs to pairs."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pairwright.options._base import Options, PerturbationPlugin, Plugin, RewardPlugin, SaliencyPlugin, SourcePlugin, execution
+
+
+class Filter(Options):
+    """A reward plus a rule: what a picture must score to stay."""
+
+    reward: RewardPlugin
+    """Which reward."""
+    rule: Literal["above_mean", "at_least", "top"]
+    """``above_mean`` of the set, ``at_least`` a threshold, or the ``top`` k."""
+    value: float | None = None
+    """The threshold of ``at_least`` (in the reward's own unit) or the k of ``top``."""
+    column: str | None = None
+    """Which column, where the reward has several; default: its first."""
+
+    @model_validator(mode="after")
+    def _value_where_needed(self) -> Self:
+        if (self.rule == "above_mean") != (self.value is None):
+            raise ValueError(f"rule {self.rule!r} {'takes no' if self.rule == 'above_mean' else 'needs a'} value")
+        return self
+
+
+class Keep(Options):
+    """Which of the pairs that pass are kept: the best k by a score of the *photograph*, so that repaints can stop early."""
+
+    reward: RewardPlugin
+    """Ranks the photographs; prompts are the captions."""
+    top: int = Field(512, ge=1)
+    """How many pairs are wanted."""
+    column: str | None = None
+    """Which column, where the reward has several; default: its first."""
+
+
+class Gap(Options):
+    """Keeps a pair only where the winner scores so much more than the loser."""
+
+    reward: RewardPlugin
+    """Which reward scores both sides; prompts are the captions."""
+    at_least: float | None = 0.52
+    """Least difference, in the reward's own unit: the paper's 0.02 on ``100 * cosine / 26`` is 0.52 on ``100 * cosine``."""
+    pilot_quantile: float | None = Field(None, gt=0, lt=1)
+    """Instead of ``at_least``: the threshold is this quantile of the gaps of a pilot, so that it is known before the rest
+    is repainted (for rewards whose scale is not known beforehand)."""
+    pilot: int = Field(32, ge=2)
+    """Candidates in the pilot, in whole batches spread evenly over the ranking; their repaints are used again."""
+    column: str | None = None
+    """Which column, where the reward has several; default: its first."""
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if (self.at_least is None) == (self.pilot_quantile is None):
+            raise ValueError("give either at_least or pilot_quantile (and set the other to nothing)")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _quantile_replaces_default(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("pilot_quantile") is not None and "at_least" not in value:
+            return {**value, "at_least": None}
+        return value
+
+
+class Mask(Options):
+    """From a saliency map to the region that is repainted."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """Salient where the map is above this (the paper: 0.5)."""
+    dilate: int = Field(0, ge=0)
+    """Grow the region by so many pixels (the paper: 0)."""
+    feather: float = Field(0.0, ge=0)
+    """Blur its border with this standard deviation in pixels when compositing (the paper: 0)."""
+    least_area: float = Field(0.01, ge=0, lt=1)
+    """Reject pictures whose region covers less than this share."""
+    most_area: float = Field(0.95, gt=0, le=1)
+    """Reject pictures whose region covers more than this share."""
+
+
+class Curate(Options):
+    """From photographs to pairs: the photograph wins over the same photograph with its salient region repainted."""
+
+    source: SourcePlugin
+    """Where the photographs are."""
+    resolution: int = Field(512, ge=32)
+    """Side in pixels: short side resized to it (Lanczos), then cropped."""
+    least_side: int = Field(0, ge=0)
+    """Reject photographs whose short side is smaller, rather than enlarge them; 0: none."""
+    crops: int = Field(1, ge=1)
+    """Views taken of each photograph: the first is the centre crop, further ones are drawn by the photograph's id."""
+    filters: tuple[Filter, ...] = ()
+    """What a photograph must score before anything expensive is done, in order."""
+    saliency: SaliencyPlugin = Plugin(name="u2net")
+    """Finds the region to repaint."""
+    mask: Mask = Mask()
+    """How the region is cut."""
+    perturbation: PerturbationPlugin = Plugin(name="inpaint")
+    """Makes the loser."""
+    composite: bool = True
+    """Paste the untouched background back. ``false`` is the published behaviour: its losers carry the VAE's error everywhere."""
+    gap: Gap | None = None
+    """Drops negligible degradations."""
+    keep: Keep | None = None
+    """Ranks the photographs and keeps the best pairs; without it, every candidate is repainted and all that pass are kept."""
+    eager: bool = False
+    """Repaint every candidate before ranking (the published order): the same pairs, and the whole funnel."""
+    seed: int = 0
+    """Repaints are seeded by this and the picture's id."""
+    batch_size: int = execution(8, ge=1)
+    """Pictures per forward."""
+    device: str = execution("auto")
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""

@@ -1,0 +1,70 @@
+"""From models to pictures, scores and a comparison."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from pairwright.options._base import Model, Options, RewardPlugin, execution
+
+
+class PromptSet(Options):
+    """Prompts: a known set by its name, or a file. In TOML: ``"prompts.jsonl"`` or ``{ name = "...", limit = 100 }``."""
+
+    name: str
+    """Known set, or path to ``.txt``, ``.jsonl``, ``.csv`` or ``.tsv``, or a step whose captions are used."""
+    limit: int | None = Field(None, ge=1)
+    """Take so many, chosen by seed; default: all."""
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Generate(Options):
+    """Pictures of several models for the same prompts and the same initial noise."""
+
+    models: dict[str, Model]
+    """What is compared: a label and the model. The first is the baseline of later comparisons unless one is named."""
+    prompts: PromptSet
+    """What is asked for."""
+    per_prompt: int = Field(5, ge=1)
+    """Pictures per prompt; picture ``i`` of a prompt has the same initial noise for every model."""
+    resolution: int = Field(512, ge=32)
+    steps: int = Field(50, ge=1)
+    guidance: float = Field(7.5, ge=1)
+    """Classifier-free guidance scale; 1: none."""
+    negative_prompt: str = ""
+    """What guidance leads away from; empty: from no prompt at all."""
+    sampler: Literal["model", "ddim", "dpmsolver++"] = "model"
+    """``model``: the scheduler that comes with the model, as diffusers' pipeline would use it."""
+    seed: int = 0
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    batch_size: int = execution(8, ge=1)
+    device: str = execution("auto")
+
+
+class Score(Options):
+    """Scores pictures with any rewards; each is a table of its own."""
+
+    rewards: tuple[RewardPlugin, ...] = Field(min_length=1)
+    """Which rewards; prompts are those that the pictures were made for."""
+    batch_size: int = execution(32, ge=1)
+    device: str = execution("auto")
+
+
+class Compare(Options):
+    """Compares models by their scores: paired, clustered by prompt, corrected for many metrics."""
+
+    baseline: str | None = None
+    """Label of the model that the others are compared with; default: the first."""
+    primary: str | None = None
+    """The one column that decides, chosen beforehand, that curation did not use; default: the first column."""
+    resamples: int = Field(10_000, ge=100)
+    """Bootstrap resamples over prompts."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of every interval."""
+    seed: int = 0
