@@ -99,7 +99,9 @@ class Sd15:
 
     def _part(self, kind: Any, name: str, dtype: torch.dtype) -> Any:
         part = state_dicts.pretrained(kind, self._folder / name)
-        return part.to(self.device, dtype).requires_grad_(requires_grad=False)
+        with state_dicts.quietly():  # diffusers warns of casting layers that must stay float32, also where it has none
+            part = part.to(self.device, dtype)
+        return part.requires_grad_(requires_grad=False)
 
     def scheduler(self) -> Any:
         """See :class:`Family`."""
