@@ -1,0 +1,72 @@
+"""The pack's README: one model card for each model, out of the stages' JSON cards."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PURPOSE = {
+    "autoencoder": "the autoencoder of `base/` and `inpaint/` (AutoencoderKL, 4 latent channels)",
+    "text_encoder": "the text encoder of `base/` and `inpaint/`, taught on captions alone, then frozen",
+    "base": "`base/`: text to image in Stable Diffusion 1.5's layout, 64 x 64 pixels",
+    "inpaint": "`inpaint/`: Stable Diffusion inpainting's layout, weak on purpose",
+    "pickscore": "`pickscore/`: a CLIP in PickScore's layout, the scorer that curation uses",
+    "imagereward": "`imagereward/`: a judge in ImageReward's layout, never seen by curation",
+    "classifier": "`classifier/`: species, colour and background, never seen by curation",
+    "u2net": "`u2net/`: saliency of the U^2-Net architecture, taught by u2netp (Apache-2.0)",
+}
+PLANNED = ("split", "steps_done", "batch", "learning_rate", "weight_decay", "ema", "seed",
+           "parameters", "seconds", "device", "torch")  # fmt: skip
+HEADER = """# The tiny pack
+
+Small networks in the true layouts of the real models, so that the same code loads both. They
+know five flowers at 64 x 64 pixels and nothing else; they are for tests, the demonstration and
+the learning benchmark.
+
+**Data.** The TensorFlow flower photographs (3,670; daisies, dandelions, roses, sunflowers,
+tulips), CC-BY 2.0, by their photographers on Flickr, as distributed by the TensorFlow authors.
+The split of a photograph follows from the hash of its file name: `base` 50 % (autoencoder,
+base, inpainting, PickScore, saliency), `judge` 20 % (ImageReward, classifier), `photos` 20 %
+(never trained on: what the benchmark curates), `test` 10 %. Captions are computed from species,
+saliency and colour. Half of the views that the base saw carry faults (blur, JPEG, faded
+colours, low contrast, noise, colour cast, bad crops) that no caption mentions.
+
+**Licence of the weights.** Apache-2.0, with attribution of the photographs as above.
+
+**How they were made.** `python -m tools.tiny_pack all`; weights are stored in fp16.
+"""
+
+
+def card_text(name: str, card: Mapping[str, Any]) -> str:
+    """The section of one model."""
+    planned = ", ".join(f"{key.replace('_', ' ')} {card[key]}" for key in PLANNED if key in card)
+    curve = card["loss_curve"]
+    known = {*PLANNED, "name", "steps", "warmup", "save_every", "loss_curve"}
+    figures = [f"- {key.replace('_', ' ')}: {card[key]}" for key in card if key not in known]
+    shown = ", ".join(f"{value:g}" for value in curve[:: max(1, len(curve) // 12)])
+    lines = [f"## {name}", "", f"{PURPOSE[name][0].upper() + PURPOSE[name][1:]}.", "", f"- {planned}",
+             f"- loss: {shown}", *figures]  # fmt: skip
+    picture = {"base": "base.png", "inpaint": "inpaint.png", "autoencoder": "autoencoder.png"}
+    lines += ["", f"![{name}](pictures/{picture[name]})"] if name in picture else []
+    return "\n".join(lines) + "\n"
+
+
+def write_cards(work: Path, out: Path) -> None:
+    """``README.md`` and its pictures, from whatever stages have run."""
+    sections = [HEADER]
+    for name in PURPOSE:
+        card = work / f"{name}.json"
+        if card.exists():
+            sections.append(card_text(name, json.loads(card.read_text(encoding="utf-8"))))
+    pictures = out / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    latest = sorted(work.glob("base-*.png"))[-1:]
+    for source, target in (
+        *((path, "base.png") for path in latest),
+        (work / "inpaint.png", "inpaint.png"),
+        (work / "autoencoder.png", "autoencoder.png"),
+    ):
+        if source.exists():
+            shutil.copyfile(source, pictures / target)
+    (out / "README.md").write_text("\n".join(sections), encoding="utf-8")

@@ -1,0 +1,63 @@
+"""The inpainting model, weak on purpose: few steps from the base, nine input channels."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from . import layouts
+from .data import Data
+from .diffusion import encode, noise_loss, silhouettes, written_captions
+from .text_encoder import TextStates
+from .training import Plan, Run, train
+from .views import crops, cut, pick
+
+PLAN = Plan("inpaint", "base", 500, 16, 3e-4, ema=0.99)
+
+
+def widened(base: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The base with five more input channels that begin at zero."""
+    network = layouts.unet(2 * layouts.LATENT_CHANNELS + 1)
+    state = base.state_dict()
+    missing = (0, 0, 0, 0, 0, layouts.LATENT_CHANNELS + 1)
+    state["conv_in.weight"] = functional.pad(state["conv_in.weight"], missing)
+    network.load_state_dict(state)
+    return network
+
+
+def conditions(vae: AutoencoderKL, images: Tensor, masks: Tensor) -> Tensor:
+    """The five channels after the latents: the mask, and the picture without what it hides.
+
+    Masks are 1 where the picture is repainted; hidden pixels become mid-grey, as the pipeline
+    makes them.
+    """
+    hidden = torch.where(masks > 0.5, 0.5, images)
+    small = functional.interpolate(masks, size=layouts.LATENT_SIZE, mode="nearest")
+    return torch.cat((small, encode(vae, hidden).float()), 1)
+
+
+def train_inpainting(
+    data: Data,
+    base: UNet2DConditionModel,
+    text: TextStates,
+    vae: AutoencoderKL,
+    folder: Path,
+) -> Run:
+    """Train on clean crops of `base` with the base's text encoder as it is."""
+    torch.manual_seed(PLAN.seed)
+    network = widened(base).to(memory_format=torch.channels_last)
+    run = Run(PLAN, network, folder)
+    indices = data.photographs.indices(PLAN.split)
+
+    def loss(generator: Generator) -> Tensor:
+        chosen = pick(indices, PLAN.batch, generator)
+        images, boxes = crops(data.photographs.pixels[chosen], generator)
+        masks = silhouettes(cut(data.saliency[chosen][..., None], boxes), generator)
+        captions = written_captions([data.traits[index] for index in chosen], generator)
+        extra = conditions(vae, images, masks)
+        return noise_loss(network, encode(vae, images).float(), text(captions), generator, extra)
+
+    train(run, loss)
+    return run
