@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 GROUND = {
     "catalogue", "context", "errors", "hardware", "images", "models", "options", "places", "plugins", "progress", "prompts",
     "protocols", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds", "selection", "state_dicts",
-    "stats", "store", "tables", "untrusted", "weights", "wording",
+    "stats", "store", "suggestions", "tables", "untrusted", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations"}

@@ -10,7 +10,6 @@ Options are checked *without importing the plug-in*: its ``load`` signature is r
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import importlib.util
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pairwright.errors import Explained
+from pairwright.suggestions import hint
 
 Shelf = Literal["sources", "rewards", "saliency", "perturbations"]
 SHELVES: tuple[Shelf, ...] = ("sources", "rewards", "saliency", "perturbations")
@@ -79,9 +79,7 @@ def check(shelf: Shelf, name: str, options: Mapping[str, Any]) -> None:
     known = {option.name: option for option in signature(shelf, name).options}
     for option in options:
         if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise PluginError(f"{shelf}/{name} has no option {option!r}.{hint} It takes: {', '.join(sorted(known))}.")
+            raise PluginError(f"{shelf}/{name} has no option {option!r}." + hint(option, sorted(known), listed="It takes"))
     missing = [each.name for each in known.values() if each.default is None and each.name not in options]
     if missing:
         raise PluginError(f"{shelf}/{name} needs the option {missing[0]!r}.")
@@ -155,6 +153,4 @@ def _unknown(shelf: Shelf, name: str) -> str:
     known = names(shelf)
     if "." in name:
         return f"{name!r} is not a module that can be imported, or it has no function 'load'."
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"There is no {name!r} among the {shelf}.{hint} There are: {', '.join(known) or 'none'}."
+    return f"There is no {name!r} among the {shelf}." + hint(name, known, listed="There are")

@@ -24,7 +24,6 @@ else is replaced. Unknown names are errors with a suggestion, and nothing here i
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import tomllib
@@ -38,6 +37,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from pairwright.errors import Explained
 from pairwright.options import Compare, Curate, Generate, Model, Options, PromptSet, Score, Train
 from pairwright.store import write_text
+from pairwright.suggestions import explain, hint
 
 VERBS: dict[str, type[Options]] = {"curate": Curate, "train": Train, "generate": Generate, "score": Score, "compare": Compare}
 """The verbs that a step can be, and what each can be told."""
@@ -169,7 +169,7 @@ def _swept(path: str, value: Any, steps: Mapping[str, Any], where: str) -> dict[
         return {"seed": value}
     step, *fields = path.split(".")
     if step not in steps or not fields:
-        raise RecipeError(f"{where}: sweep.{path!r} must be '<step>.<field>' or 'seed'." + _hint(step, steps))
+        raise RecipeError(f"{where}: sweep.{path!r} must be '<step>.<field>' or 'seed'." + hint(step, steps))
     for key in reversed([step, *fields]):
         value = {key: value}
     return {"step": value}
@@ -184,7 +184,7 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     unknown = set(raw) - {"name", "description", "seed", "step"}
     for name in sorted(unknown):
         raise RecipeError(
-            f"{where}: unknown field {name!r}." + _hint(name, ["name", "description", "seed", "step", "extends", "sweep"])
+            f"{where}: unknown field {name!r}." + hint(name, ["name", "description", "seed", "step", "extends", "sweep"])
         )
     name = raw.get("name", "")
     if not isinstance(name, str) or not _NAME.match(name):
@@ -207,7 +207,7 @@ def options(verb: str, values: Mapping[str, Any], where: str) -> Options:
     try:
         return VERBS[verb].model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError("\n".join(_explain(each, VERBS[verb], where) for each in error.errors())) from error
+        raise RecipeError("\n".join(explain(each, VERBS[verb], where) for each in error.errors())) from error
 
 
 def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:
@@ -216,7 +216,7 @@ def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:
         raise RecipeError(f"{place}: a step is a table [step.<name>] whose name has letters, digits, '.', '_', '-'")
     verb = table.get("verb")
     if verb not in VERBS:
-        raise RecipeError(f"{place}.verb: {verb!r} is not a verb." + _hint(str(verb), VERBS))
+        raise RecipeError(f"{place}.verb: {verb!r} is not a verb." + hint(str(verb), VERBS))
     values = {key: value for key, value in table.items() if key not in {"verb", "from"}}
     if "seed" in raw and "seed" in VERBS[verb].model_fields:
         values.setdefault("seed", raw["seed"])
@@ -227,7 +227,7 @@ def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:
     others = [other for other in raw["step"] if other != name]
     for each in named:
         if each not in others:
-            raise RecipeError(f"{place}.from: there is no step {each!r}." + _hint(each, others))
+            raise RecipeError(f"{place}.from: there is no step {each!r}." + hint(each, others))
     inferred = [each for each in _mentioned(checked) if each in others]
     return Step(name=name, verb=verb, inputs=tuple(dict.fromkeys([*named, *inferred])), options=checked)
 
@@ -254,42 +254,6 @@ def _ordered(steps: Mapping[str, Step], where: str) -> tuple[Step, ...]:
         raise RecipeError(f"{where}: steps build on each other in a circle: {' -> '.join(error.args[1])}") from error
 
 
-def _explain(error: Any, verb: type[BaseModel], where: str) -> str:
-    path = [str(part) for part in error["loc"] if not str(part).startswith("function-")]
-    message = error["msg"].removeprefix("Value error, ")
-    place = ".".join([where, *path])
-    if error["type"] == "extra_forbidden":
-        return f"{place}: unknown field." + _hint(path[-1], _fields(verb, path[:-1]))
-    if error["type"] == "missing":
-        return f"{place}: required, and not given"
-    return f"{place}: {message} (got {error['input']!r})" if error["type"] != "value_error" else f"{place}: {message}"
-
-
-def _fields(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """Field names at a path; where the path ends in a union or a list, those of every model below it."""
-    found: list[str] = []
-    kinds: list[Any] = [model]
-    for part in path:
-        kinds = [
-            each for kind in kinds for each in _models(kind.model_fields[part].annotation) if part in kind.model_fields
-        ] or kinds
-    for kind in kinds:
-        found += list(kind.model_fields)
-    return found
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for each in getattr(annotation, "__args__", ()) for model in _models(each)]
-
-
-def _hint(word: str, known: Mapping[str, Any] | Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    suggestion = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{suggestion} There is: {', '.join(known)}." if known else suggestion
-
-
 def _override(text: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     try:
         value = tomllib.loads(text)
@@ -298,7 +262,7 @@ def _override(text: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     steps = raw.get("step", {})
     for name, each in value.items():
         if isinstance(each, Mapping) and name not in steps and name != "step":
-            raise RecipeError(f"--set {text!r}: there is no step {name!r}." + _hint(name, steps))
+            raise RecipeError(f"--set {text!r}: there is no step {name!r}." + hint(name, steps))
     return {name: each for name, each in value.items() if name not in steps} | (
         {"step": {name: each for name, each in value.items() if name in steps}} if any(name in steps for name in value) else {}
     )
@@ -316,7 +280,7 @@ def find(name: str | Path, folder: Path = Path()) -> Path:
     known = shipped()
     if str(name) in known:
         return known[str(name)]
-    raise RecipeError(f"{name}: neither a file nor a shipped recipe." + _hint(str(name), known))
+    raise RecipeError(f"{name}: neither a file nor a shipped recipe." + hint(str(name), known))
 
 
 def _slug(value: object) -> str:
