@@ -199,16 +199,18 @@ def test_batches_stay_inside_a_shard(store: Store, reward: Plugin) -> None:
 def test_some_pictures_are_scored_in_the_order_asked_for(store: Store, reward: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "IDS_PER_SHARD", 2)
     pictures = pictures_node(store, [[picture("a", 10), picture("b", 20)], [picture("c", 30, "hidden"), picture("d", 40)]])
-    scores = scoring.score_ids(store, pictures, ["d", "a", "c"], reward)
+    scores = scoring.read_scores(scoring.Scorer(reward).some(store, pictures, ["d", "a", "c"]))
     assert list(scores.items()) == [
         ("d", {"brightness": 40.0, "words": 3.0}),
         ("a", {"brightness": 10.0, "words": 3.0}),
         ("c", Unscored("the prompt hides it")),
     ]
     assert log_of(reward) == ["built on auto", "scored d a", "scored c"]
-    assert scoring.score_ids(store, pictures, ["d", "a", "c"], reward) == scores
+    assert scoring.read_scores(scoring.Scorer(reward).some(store, pictures, ["d", "a", "c"])) == scores
     assert len(log_of(reward)) == 3, "asked again, nothing is computed"
-    assert list(scoring.score_ids(store, pictures, ["b"], reward)) == ["b"], "another choice is another result"
+    assert list(scoring.read_scores(scoring.Scorer(reward).some(store, pictures, ["b"]))) == ["b"], (
+        "another choice is another result"
+    )
 
 
 def test_an_empty_set_of_pictures_has_columns_and_no_scores(store: Store, reward: Plugin) -> None:

@@ -271,7 +271,7 @@ def unreferenced(root: Path) -> list[tuple[Node, int]]:
 
 
 def delete(root: Path, nodes: Iterable[Node]) -> None:
-    """Remove results, while no run of this root is being worked on.
+    """Remove results, and what killed processes left half written, while no run of this root is being worked on.
 
     Raises:
         HeldError: one is.
@@ -281,6 +281,8 @@ def delete(root: Path, nodes: Iterable[Node]) -> None:
             held.enter_context(hold(path.parent))
         for node in nodes:
             shutil.rmtree(node.path)
+        for left in sorted((root / "store").rglob(".tmp-*")):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _who(holder: Path) -> str:

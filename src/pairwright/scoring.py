@@ -148,20 +148,6 @@ def score_node(
     return Scorer(reward, batch, device, progress).node(store, pictures, prompts)
 
 
-def score_ids(
-    store: Store,
-    pictures: Node,
-    ids: Sequence[str],
-    reward: Plugin,
-    *,
-    batch: int = 32,
-    device: str = "auto",
-    progress: Progress = SILENT,
-) -> Scores:
-    """The scores of some pictures of a node; see :meth:`Scorer.some`."""
-    return read_scores(Scorer(reward, batch, device, progress).some(store, pictures, ids))
-
-
 def score_all(
     reward: Reward, pictures: Sequence[Picture], prompts: Sequence[Prompt], batch: int, task: Task | None = None
 ) -> Iterator[Row]:

@@ -50,7 +50,7 @@ def fingerprint(verb: str, meaning: Mapping[str, Any], inputs: Sequence[str] = (
     """16 hexadecimal digits that stand for a step: what it does, how exactly, and to what.
 
     Raises:
-        TypeError: ``meaning`` holds something that JSON has no form for.
+        TypeError, ValueError: ``meaning`` holds something that JSON has no form for.
     """
     record = {"format": FORMAT, "verb": verb, "meaning": meaning, "inputs": list(inputs)}
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
