@@ -50,7 +50,10 @@ def main() -> None:
     for tool, *arguments in COMMANDS[sys.argv[1]]:
         module = {"pairwright": "pairwright.cli"}.get(tool, tool)
         print(f"\n$ {tool} {' '.join(arguments)}", flush=True)
-        done = subprocess.run([str(PYTHON), "-m", module, *arguments], cwd=HERE, check=False)
+        try:
+            done = subprocess.run([str(PYTHON), "-m", module, *arguments], cwd=HERE, check=False)
+        except KeyboardInterrupt:  # the command has had it too, and has said what is to be said
+            sys.exit(130)
         if done.returncode:
             sys.exit(done.returncode)
 
@@ -62,9 +65,9 @@ def install() -> None:
     mark = ENVIRONMENT / "installed.txt"
     if mark.is_file() and mark.read_text() == wanted:
         return
-    if not PYTHON.exists():
+    if not PYTHON.exists() or subprocess.run([str(PYTHON), "-m", "pip", "--version"], capture_output=True, check=False).returncode:
         print(f"making an environment in {ENVIRONMENT}", flush=True)
-        venv.create(ENVIRONMENT, with_pip=True)
+        venv.create(ENVIRONMENT, with_pip=True, clear=True)  # what a killed attempt left would lack pip
     print("installing (once; torch is the large part)", flush=True)
     install_torch()
     pip("--constraint", str(HERE / "constraints.txt"), "--editable", f"{HERE}[dev]", needed=True)

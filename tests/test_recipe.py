@@ -179,3 +179,54 @@ def test_reading_a_recipe_imports_neither_torch_nor_a_plug_in() -> None:
     code = f"import sys; from pairwright import recipe; recipe.load('tiny'); print([m for m in {heavy} if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_sweep_values_that_read_the_same_are_runs_of_their_own(file: Path) -> None:
+    file.write_text(
+        PLAIN + '[sweep]\n"pairs.source" = [{ name = "imagefolder", path = "a" }, { name = "imagefolder", path = "b" }]\n'
+    )
+    names = [each.name for each in recipe.load(file)]
+    assert len(set(names)) == 2
+    file.write_text(PLAIN + '[sweep]\n"stage1.seed" = [-1, 1]\n')
+    assert [each.name for each in recipe.load(file)] == ["mine-seed=-1", "mine-seed=1"]
+
+
+def test_a_table_that_names_another_plug_in_replaces_the_one_it_inherits() -> None:
+    old = {"reward": {"name": "pickscore", "model": "tiny:pickscore"}, "at_least": 0.5}
+    assert recipe.merge(old, {"reward": {"name": "colorfulness"}}) == {"reward": {"name": "colorfulness"}, "at_least": 0.5}
+
+
+def test_false_takes_away_what_is_inherited(tmp_path: Path) -> None:
+    child = tmp_path / "child.toml"
+    child.write_text('name = "child"\nextends = "tiny"\n[step.pairs]\ngap = false\n[step.pictures.models]\n"stage 1" = false\n')
+    found = one(child)
+    curate = found.steps[0].options
+    assert isinstance(curate, Curate)
+    assert curate.gap is None
+    (pictures,) = (step.options for step in found.steps if step.verb == "generate")
+    assert list(pictures.models) == ["base", "stage 1 + 2"]  # type: ignore[attr-defined]
+
+
+def test_an_inherited_quantile_gives_way_to_a_threshold(tmp_path: Path) -> None:
+    child = tmp_path / "child.toml"
+    child.write_text('name = "child"\nextends = "tiny"\n[step.pairs.gap]\nat_least = 0.3\npilot_quantile = false\n')
+    curate = one(child).steps[0].options
+    assert isinstance(curate, Curate)
+    assert curate.gap is not None
+    assert (curate.gap.at_least, curate.gap.pilot_quantile) == (0.3, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stage1.from = []", r"step\.stage1\.from: train needs a curate step\. There is: pairs"),
+        ("scores.from = ['pairs']", "score needs a generate step"),
+        ("comparison.from = ['pictures']", "compare needs a score step"),
+        ("comparison.baseline = 'bass'", r"no model is called 'bass'\. Did you mean 'base'\?"),
+        ("pictures.guidance = inf", "finite number"),
+        ("pairs.filters = [{reward = 'colorfulness', rule = 'top', value = -3}]", "a whole number of at least 1"),
+    ],
+)
+def test_what_can_be_known_from_the_recipe_alone_is_said_before_anything_runs(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.load("tiny", [change])

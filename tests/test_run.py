@@ -115,7 +115,7 @@ def test_gc_lists_what_no_run_points_to_and_keeps_what_results_were_made_from(tm
     left = {node.fingerprint for node, size in run.unreferenced(tmp_path) if size > 0}
     assert old.fingerprint in left
     (tmp_path / "store" / "curate" / ".tmp-half").write_text("left by a killed process")
-    run.delete(tmp_path, [node for node, _ in run.unreferenced(tmp_path)])
+    run.delete(tmp_path)
     assert not list((tmp_path / "store").rglob(".tmp-*"))
     assert run.unreferenced(tmp_path) == []
     assert run.result(tmp_path / "mine", "pairs").complete

@@ -162,3 +162,20 @@ def test_whatever_is_there_after_kill_9_can_be_read(tmp_path: Path) -> None:
     assert len(node.shards()) >= 5 + len(said)
     assert all(len(node.read_shard(number)) == 200 for number in range(len(node.shards())))
     assert json.loads((node.path / "node.json").read_text())["complete"] is False
+
+
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_finished_result_that_lost_a_file_is_unfinished_again_and_keeps_the_rest(tmp_path: Path, damage: str) -> None:
+    store = Store(tmp_path)
+    node = store.node("score", {})
+    node.write(0, [{"id": "a", "value": 1.0}], SCHEMA)
+    node.write(1, [{"id": "b", "value": 2.0}], SCHEMA)
+    node.finish()
+    assert store.node("score", {}).complete
+    if damage == "deleted":
+        node.shard(0).unlink()
+    else:
+        node.shard(0).write_bytes(node.shard(0).read_bytes()[:-9])
+    again = store.node("score", {})
+    assert not again.complete
+    assert [path.name for path in again.shards()] == ["data-00001.parquet"]

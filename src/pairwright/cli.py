@@ -7,7 +7,9 @@ Arguments are tyro's, made from the typed options, so that every field of every 
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shlex
 import sys
 import tomllib
@@ -26,6 +28,9 @@ from pairwright.errors import Explained
 app = tyro.extras.SubcommandApp()
 registry = tyro.constructors.ConstructorRegistry()
 CONFIG = (tyro.conf.FlagConversionOff,)
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""What the user's disk has to say is no fault of ours."""
 
 _TABLES = (options.Plugin, options.Model, options.Filter, options.Keep, options.Gap, options.PromptSet)
 
@@ -164,12 +169,11 @@ def _gc(*, root: Root = Path("runs"), delete: bool = False) -> None:
     """
     from pairwright import run as runner
 
-    found = runner.unreferenced(root)
+    found = runner.delete(root) if delete else runner.unreferenced(root)
     for node, size in found:
         print(f"{size / 1e6:10.1f} MB  {node.path}")
-    print(f"{sum(size for _, size in found) / 1e6:.1f} MB in {len(found)} results that no run points to")
-    if delete:
-        runner.delete(root, [node for node, _ in found])
+    total = sum(size for _, size in found) / 1e6
+    print(f"{total:.1f} MB in {len(found)} results that no run points to{', removed' if delete else ''}")
 
 
 def main() -> None:
@@ -177,12 +181,20 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"pairwright {__version__}")
         return
+    # Threads that spin while they wait bring a shared machine to a crawl; read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; what was computed is kept: run the same command again to go on")
     except Explained as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # `pairwright plan x | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        sys.exit(f"error: {error.strerror}: {error.filename or 'the disk'}; what was computed is kept: mend it and run again")
 
 
 _DESCRIPTION = "Preference pairs without labels, aligned text-to-image models, and whether it helped."

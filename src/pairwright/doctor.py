@@ -165,7 +165,7 @@ def _tiny() -> Iterator[Finding]:
     hint = (
         "PAIRWRIGHT_TINY points there" if "PAIRWRIGHT_TINY" in os.environ else "install pairwright anew, or build the pack (tools/)"
     )
-    yield Finding("tiny pack", text if missing else f"complete, {text}", hint if missing else "")
+    yield Finding("tiny pack", text if missing else f"complete, {text}", hint if missing else weights.untrained())
 
 
 def _existing(path: Path) -> Path:

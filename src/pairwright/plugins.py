@@ -98,10 +98,14 @@ def load(shelf: Shelf, name: str, **options: Any) -> Any:
     checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(module.load)
     try:
         return checked(**options)
+    except Explained:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PluginError(f"{shelf}/{name}, option {where!r}: {first['msg']} (got {first['input']!r})") from error
+    except ValueError as error:
+        raise PluginError(f"{shelf}/{name}: {error}") from error
 
 
 def meaning(options: Mapping[str, Any]) -> dict[str, Any]:

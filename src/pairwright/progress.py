@@ -73,7 +73,7 @@ class _Line:
 
     def line(self, now: float, facts: dict[str, float | str]) -> str:
         rate = (self.done - self.first) / max(now - self.started, 1e-9)
-        left = f"{_clock((self.total - self.done) / rate)} left" if rate > 0 else "? left"
+        left = f"{_clock(max(0, self.total - self.done) / rate)} left" if rate > 0 else "? left"
         shown = " ".join(f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in facts.items())
         return f"  {self.label}: {self.done}/{self.total}, {rate:.3g}/s, {left} {shown}".rstrip()
 

@@ -24,7 +24,9 @@ else is replaced. Unknown names are errors with a suggestion, and nothing here i
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +45,8 @@ VERBS: dict[str, type[Options]] = {"curate": Curate, "train": Train, "generate":
 """The verbs that a step can be, and what each can be told."""
 
 _FOLDER = Path(__file__).parent / "recipes"
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=+-]*$")
+_LONGEST = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,150}")
 
 
 class RecipeError(Explained, ValueError):
@@ -98,7 +101,8 @@ def init(path: Path, photos: Path, route: str) -> None:
         raise RecipeError(f"{path} is there already; give another name")
     find(route)
     text = (_FOLDER / "_template.toml").read_text(encoding="utf-8")
-    write_text(path, text.format(route=route, photos=photos.as_posix()))
+    name = re.sub(r"[^A-Za-z0-9._=+-]+", "-", path.stem).strip("-._") or "mine"
+    write_text(path, text.format(name=name, route=route, photos=photos.as_posix()))
 
 
 def load(recipe: str | Path, overrides: Sequence[str] = ()) -> list[Recipe]:
@@ -120,10 +124,11 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> list[Recipe]:
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's file merged over what it extends (a shipped recipe, or a file beside this one)."""
+    path = path.resolve() if path.is_absolute() or path.exists() else path
     if path in seen:
         raise RecipeError(f"{path}: extends itself through {' -> '.join(str(each) for each in seen)}")
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -137,7 +142,9 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables merge, everything else is replaced."""
+    """Tables merge, everything else is replaced; so is a table that names another plug-in."""
+    if "name" in over and "name" in base and over["name"] != base["name"] and "step" not in base:
+        return dict(over)  # another plug-in: what the old one was told means nothing to it
     merged = dict(base)
     for name, value in over.items():
         known = merged.get(name)
@@ -148,6 +155,8 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def sweep(raw: Mapping[str, Any], where: str = "recipe") -> Iterator[dict[str, Any]]:
     """One recipe per combination of the lists in ``[sweep]``; each run's name says its values."""
     axes = raw.get("sweep", {})
+    if not isinstance(axes, Mapping):
+        raise RecipeError(f"{where}: [sweep] must be a table of lists, got {axes!r}")
     plain = {name: value for name, value in raw.items() if name != "sweep"}
     if not axes:
         yield plain
@@ -155,12 +164,18 @@ def sweep(raw: Mapping[str, Any], where: str = "recipe") -> Iterator[dict[str, A
     for path, values in axes.items():
         if not isinstance(values, list) or not values:
             raise RecipeError(f"{where}: sweep.{path!r} must be a list of values, got {values!r}")
+    taken: set[str] = set()
     for values in itertools.product(*axes.values()):
         chosen = dict(plain)
         for path, value in zip(axes, values, strict=True):
             chosen = merge(chosen, _swept(path, value, plain.get("step", {}), where))
         label = "-".join(f"{path.rpartition('.')[2]}={_slug(value)}" for path, value in zip(axes, values, strict=True))
-        yield {**chosen, "name": f"{plain.get('name', 'run')}-{label}"}
+        name = f"{plain.get('name', 'run')}-{label}"
+        if name in taken or len(name) > _LONGEST:  # values that read the same, or do not fit into a file's name
+            digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
+            name = f"{name[: _LONGEST - 9]}-{digest}"
+        taken.add(name)
+        yield {**chosen, "name": name}
 
 
 def _swept(path: str, value: Any, steps: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -187,7 +202,7 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
             f"{where}: unknown field {name!r}." + hint(name, ["name", "description", "seed", "step", "extends", "sweep"])
         )
     name = raw.get("name", "")
-    if not isinstance(name, str) or not _NAME.match(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise RecipeError(f"{where}: name must be made of letters, digits, '.', '_', '-' (it names a folder), got {name!r}")
     if name == "store":
         raise RecipeError(f"{where}: a run cannot be named 'store': that folder holds the results")
@@ -195,6 +210,8 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     if not isinstance(tables, Mapping) or not tables:
         raise RecipeError(f"{where}: a recipe needs at least one [step.<name>] table")
     steps = {key: _step(key, table, raw, where) for key, table in tables.items()}
+    for step in steps.values():
+        _check_inputs(step, steps, where)
     return Recipe(name=name, description=str(raw.get("description", "")), steps=_ordered(steps, where))
 
 
@@ -212,10 +229,10 @@ def options(verb: str, values: Mapping[str, Any], where: str) -> Options:
 
 def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:
     place = f"{where}: step.{name}"
-    if not _NAME.match(name) or not isinstance(table, Mapping):
+    if not _NAME.fullmatch(name) or not isinstance(table, Mapping):
         raise RecipeError(f"{place}: a step is a table [step.<name>] whose name has letters, digits, '.', '_', '-'")
     verb = table.get("verb")
-    if verb not in VERBS:
+    if not isinstance(verb, str) or verb not in VERBS:
         raise RecipeError(f"{place}.verb: {verb!r} is not a verb." + hint(str(verb), VERBS))
     values = {key: value for key, value in table.items() if key not in {"verb", "from"}}
     if "seed" in raw and "seed" in VERBS[verb].model_fields:
@@ -230,6 +247,30 @@ def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:
             raise RecipeError(f"{place}.from: there is no step {each!r}." + hint(each, others))
     inferred = [each for each in _mentioned(checked) if each in others]
     return Step(name=name, verb=verb, inputs=tuple(dict.fromkeys([*named, *inferred])), options=checked)
+
+
+_NEEDS = {"train": "curate", "score": "generate", "compare": "score"}
+"""What a verb reads must come from a step of this verb."""
+
+
+def _check_inputs(step: Step, steps: Mapping[str, Step], where: str) -> None:
+    needed = _NEEDS.get(step.verb)
+    if needed and not any(steps[name].verb == needed for name in step.inputs):
+        known = [name for name, each in steps.items() if each.verb == needed]
+        raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {needed} step." + hint("", known))
+    if isinstance(step.options, Compare) and step.options.baseline is not None:
+        labels = _labels(step, steps)
+        if labels and step.options.baseline not in labels:
+            place = f"{where}: step.{step.name}.baseline"
+            raise RecipeError(f"{place}: no model is called {step.options.baseline!r}." + hint(step.options.baseline, labels))
+
+
+def _labels(step: Step, steps: Mapping[str, Step]) -> list[str]:
+    """The models whose pictures reach a step."""
+    own = list(step.options.models) if isinstance(step.options, Generate) else []
+    return own + [
+        label for name in step.inputs if steps[name].verb in {"generate", "score"} for label in _labels(steps[name], steps)
+    ]
 
 
 def _mentioned(value: object) -> Iterator[str]:
@@ -284,4 +325,4 @@ def find(name: str | Path, folder: Path = Path()) -> Path:
 
 
 def _slug(value: object) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", str(value.get("name", value) if isinstance(value, Mapping) else value)).strip("_")
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value.get("name", value) if isinstance(value, Mapping) else value)).strip("_")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pairwright import weights
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.options import Options
@@ -74,8 +76,10 @@ def run(recipe: Recipe, root: Path, *, progress: Progress = SILENT, command: str
         for number, step in enumerate(steps, 1):
             progress.say(f"[{number}/{len(steps)}] {step.name}: {step.verb}")
             inputs = {name: results[name] for name in step.inputs}
-            results[step.name] = _step(step, inputs, ledger, progress)
-            report(folder)
+            try:
+                results[step.name] = _step(step, inputs, ledger, progress)
+            finally:
+                report(folder)  # also where it failed: who left, and why, is on the page
         finished = all(entry["state"] == "complete" for entry in ledger.record["steps"].values())
         ledger.save(state="complete" if finished else "interrupted")
         return report(folder)
@@ -141,8 +145,13 @@ def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> _L
     known = before["steps"]
     steps = {step.name: _entry(step, known.get(step.name, {})) for step in recipe.steps}
     started = before.get("started", _now())
+    notes = (
+        [f"The tiny models: {weights.untrained()}"] if weights.untrained() and weights.TINY_PREFIX in json.dumps(document) else []
+    )
+    for note in notes:
+        progress.say(note)
     record = {"name": recipe.name, "state": "running", "started": started, "command": command, "recipe": document, "steps": steps}
-    ledger = _Ledger(folder, record)
+    ledger = _Ledger(folder, {**record, "notes": notes})
     ledger.save()
     return ledger
 
@@ -249,7 +258,10 @@ def _ancestors(recipe: Recipe, name: str) -> list[Step]:
 
 
 def unreferenced(root: Path) -> list[tuple[Node, int]]:
-    """Results that no run points to, directly or through what its results were made from, and their sizes in bytes."""
+    """Results that no run points to, directly or through what its results were made from, and their sizes in bytes.
+
+    What was begun after an unfinished run was started may be what that run will go on from, and is left out.
+    """
     store = Store(root)
     nodes = {node.fingerprint: node for node in store.nodes()}
     wanted = [
@@ -266,12 +278,19 @@ def unreferenced(root: Path) -> list[tuple[Node, int]]:
             used.add(fingerprint)
             record = nodes[fingerprint].record()
             wanted += [*record["inputs"], *record.get("parts", [])]
-    left = [node for fingerprint, node in nodes.items() if fingerprint not in used]
+    records = [read(path.parent) for path in root.glob("*/run.json")]
+    unfinished = [datetime.fromisoformat(each["started"]).timestamp() for each in records if each["state"] != "complete"]
+    begun_by = min(unfinished, default=math.inf)
+    left = [
+        node
+        for fingerprint, node in nodes.items()
+        if fingerprint not in used and (node.complete or (node.path / "node.json").stat().st_mtime < begun_by)
+    ]
     return [(node, sum(file.stat().st_size for file in node.path.rglob("*") if file.is_file())) for node in left]
 
 
-def delete(root: Path, nodes: Iterable[Node]) -> None:
-    """Remove results, and what killed processes left half written, while no run of this root is being worked on.
+def delete(root: Path) -> list[tuple[Node, int]]:
+    """Remove what :func:`unreferenced` lists and what killed processes left half written, while no run is being worked on.
 
     Raises:
         HeldError: one is.
@@ -279,10 +298,12 @@ def delete(root: Path, nodes: Iterable[Node]) -> None:
     with ExitStack() as held:
         for path in sorted(root.glob("*/run.json")):
             held.enter_context(hold(path.parent))
-        for node in nodes:
+        found = unreferenced(root)
+        for node, _ in found:
             shutil.rmtree(node.path)
         for left in sorted((root / "store").rglob(".tmp-*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return found
 
 
 def _who(holder: Path) -> str:

@@ -13,9 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from pairwright.errors import Explained
 from pairwright.records import Rejected, Unscored
 
 Number = float | Unscored
+
+
+class SelectionError(Explained, ValueError):
+    """A rule that cannot be applied; the message says what there is."""
 
 
 @dataclass
@@ -40,8 +45,14 @@ class Funnel:
         self.rejected += rejected
 
     def losses(self) -> str:
-        """One line that says how many left where."""
-        return "; ".join(f"{each['left']} of {each['entered']} left at {each['step']}" for each in self.steps if each["left"])
+        """How many were dropped where, the commonest reasons, and one example of each step."""
+        return "; ".join(self._loss(each) for each in self.steps if each["left"])
+
+    def _loss(self, step: Mapping[str, Any]) -> str:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in list(step["reasons"].items())[:3])
+        example = next((each for each in self.rejected if each.step in {step["step"], *step["reasons"]}), None)
+        shown = f", e.g. {example.id}: {example.reason}" if example else ""
+        return f"{step['left']} of {step['entered']} were dropped at {step['step']} ({reasons}{shown})"
 
 
 def apply(rule: str, value: float | None, scores: Mapping[str, Number], step: str) -> tuple[list[str], list[Rejected]]:
@@ -81,14 +92,14 @@ def number(scores: Mapping[str, float] | Unscored, column: str | None) -> Number
     """The named column of a row, or its first.
 
     Raises:
-        KeyError: the reward reports no such column.
+        SelectionError: the reward reports no such column.
     """
     if isinstance(scores, Unscored):
         return scores
     if column is None:
         return next(iter(scores.values()))
     if column not in scores:
-        raise KeyError(f"there is no column {column!r}; the reward reports {', '.join(scores)}")
+        raise SelectionError(f"there is no column {column!r}; the reward reports {', '.join(scores)}")
     return scores[column]
 
 

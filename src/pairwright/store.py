@@ -22,6 +22,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,28 @@ class Node:
         return self._read_shard(self.shard(index, table), columns)
 
     def _read_shard(self, path: Path, columns: Sequence[str] | None) -> pa.Table:
-        try:
-            return pq.read_table(path, columns=list(columns) if columns is not None else None, partitioning=None)
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path} is damaged ({error}); remove it and run again: only this shard is computed anew") from error
+        with open_shard(path) as file:
+            return file.read(columns=list(columns) if columns is not None else None)
+
+    def _files(self) -> dict[str, int]:
+        """Every file but the record itself, by relative path, and its size in bytes."""
+        found = sorted(path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith(".tmp-"))
+        return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if path.name != "node.json"}
+
+    def reopen(self) -> None:
+        """Where files of a finished node are missing or have another size, take the damaged ones away and work goes on.
+
+        Whoever made the node finds what is left as after an interruption, and computes only what is not there.
+        """
+        record = self.record()
+        if not record.get("complete"):
+            return
+        there = self._files()
+        broken = [name for name, size in record.get("files", {}).items() if there.get(name) != size]
+        for name in broken:
+            (self.path / name).unlink(missing_ok=True)
+        if broken:
+            write_json(self.path / "node.json", {**record, "complete": False})
 
     def finish(self, *, parts: Sequence[Node] = (), **summary: Any) -> None:
         """Mark the node complete. Nothing is written to it afterwards.
@@ -207,10 +226,25 @@ class Node:
                 **self.record(),
                 "complete": True,
                 "finished": time.time(),
+                "files": self._files(),
                 "parts": [part.fingerprint for part in parts],
                 "summary": summary,
             },
         )
+
+
+@contextmanager
+def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
+    """A shard, to be read in parts.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} is damaged ({error}); remove it and run again: it is computed anew") from error
 
 
 @dataclass(frozen=True)
@@ -220,9 +254,14 @@ class Store:
     root: Path
 
     def node(self, verb: str, meaning: Mapping[str, Any], inputs: Sequence[str] = ()) -> Node:
-        """The node of that verb, meaning and inputs: begun where it is new, as it was left otherwise."""
+        """The node of that verb, meaning and inputs: begun where it is new, as it was left otherwise.
+
+        A finished node that has lost files is unfinished again.
+        """
         node = Node(self.root / "store" / verb / fingerprint(verb, meaning, inputs), verb)
-        if not (node.path / "node.json").exists():
+        if (node.path / "node.json").exists():
+            node.reopen()
+        else:
             record = {
                 "verb": verb,
                 "fingerprint": node.fingerprint,

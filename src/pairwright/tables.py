@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pairwright.records import Column, Pair, Picture, Prompt, Rejected, Unscored
-from pairwright.store import Node
+from pairwright.store import Node, open_shard
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -165,7 +164,7 @@ class PictureIndex:
     def __init__(self, node: Node) -> None:
         self._places: dict[str, tuple[Path, int, int]] = {}
         for path in node.shards():
-            with pq.ParquetFile(path) as file:
+            with open_shard(path) as file:
                 for group in range(file.num_row_groups):
                     names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
                     self._places |= {name: (path, group, row) for row, name in enumerate(names)}
@@ -187,7 +186,7 @@ class PictureIndex:
             wanted.setdefault((path, group), []).append(name)
         found: dict[str, Picture] = {}
         for (path, group), names in wanted.items():
-            with pq.ParquetFile(path) as file:
+            with open_shard(path) as file:
                 table = file.read_row_group(group)
             for name in names:
                 found[name] = picture_of(table.slice(self._places[name][2], 1).to_pylist()[0])

@@ -22,7 +22,7 @@ from pairwright.diffusion import checkpoints, encodings, families, policy, train
 from pairwright.diffusion.batches import Batches
 from pairwright.errors import Explained
 from pairwright.models import ModelRef
-from pairwright.options import Train
+from pairwright.options import Lora, Train
 from pairwright.store import Node, write_text
 
 VERSION = 1
@@ -65,6 +65,8 @@ def train(options: Train, context: Context) -> Node:
     node = context.node("train", _meaning(options, found, context), [pairs.fingerprint])
     if node.complete:
         return node
+    if policy.continues(found.start) and options.lora != Lora():
+        context.progress.say("  lora is not read: the adapter that the start ends in is continued, with its own rank")
     trainer = _trainer(options, found, pairs, context)
     metadata = _metadata(options, node, trainer)
     done = _resume(node, trainer, context)
@@ -78,7 +80,7 @@ def train(options: Train, context: Context) -> Node:
                 os.fsync(log.fileno())
                 checkpoints.save(node, trainer, done, metadata)
     checkpoints.publish(node, trainer, metadata)
-    node.finish(**_summary(node, trainer, done))
+    node.finish(parts=trainer.batches.encoded.nodes, **_summary(node, trainer, done))
     return node
 
 
@@ -164,7 +166,8 @@ def _resume(node: Node, trainer: training.Trainer, context: Context) -> checkpoi
     if newest is None:
         return checkpoints.Progress(0, 0.0)
     done = checkpoints.load(newest, trainer)
-    context.progress.say(f"  goes on after step {done.steps}")
+    again = max((row["step"] for row in log_rows(node)), default=done.steps) - done.steps
+    context.progress.say(f"  goes on after step {done.steps}" + (f"; the {again} after it are done again" if again > 0 else ""))
     return done
 
 

@@ -34,6 +34,12 @@ def tiny_pack() -> Path:
     return Path(override) if override else Path(__file__).parent / "tiny"
 
 
+def untrained() -> str:
+    """What the tiny pack says of itself where it has learned nothing; else ``""``."""
+    mark = tiny_pack() / "UNTRAINED"
+    return mark.read_text(encoding="utf-8").strip() if mark.is_file() else ""
+
+
 def is_local(name: str) -> bool:
     """Whether ``name`` is in the package or on this disk, so that nothing would be downloaded."""
     return name.startswith(TINY_PREFIX) or Path(name).expanduser().exists()

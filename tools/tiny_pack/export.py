@@ -25,6 +25,8 @@ from .vocabulary import write_bert_tokenizer, write_clip_tokenizer
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+UNTRAINED = "UNTRAINED"
+"""The mark of a pack that has learned nothing; pairwright says so wherever it uses one."""
 HALF = torch.float16
 
 
@@ -154,6 +156,7 @@ def write_untrained(out: Path, seed: int = 0) -> None:
     write_imagereward(out / "imagereward", layouts.RewardModel(reward_vocabulary(words)))
     write_classifier(out / "classifier", layouts.classifier())
     write_u2net(out / "u2net", U2Net(layouts.U2NET_WIDTHS))
+    (out / UNTRAINED).write_text("These weights were drawn at random: what they paint and how they score is noise.\n")
 
 
 def reward_vocabulary(words: int) -> int:

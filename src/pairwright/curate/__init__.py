@@ -27,6 +27,7 @@ from pairwright.curate import views
 from pairwright.curate.repaint import Outcome, Repaints
 from pairwright.errors import Explained
 from pairwright.options import Curate, Filter, Gap, Keep, Plugin
+from pairwright.protocols import Source
 from pairwright.records import Pair, Picture, Rejected
 from pairwright.selection import Funnel, Number
 from pairwright.store import Node
@@ -52,12 +53,20 @@ def curate(options: Curate, context: Context) -> Node:
     Raises:
         CurationError: no photograph passes a step.
     """
-    started = time.monotonic()
     source = plugins.load("sources", options.source.name, **options.source.options)
     node = context.node("curate", {"version": VERSION, "options": _meaning(options)}, [source.fingerprint()])
     if node.complete:
         return node
     funnel = Funnel()
+    try:
+        return _curate(node, source, options, context, funnel)
+    except CurationError:
+        _write_rejected(node, funnel)  # who left, and why, is wanted most where nobody is left
+        raise
+
+
+def _curate(node: Node, source: Source, options: Curate, context: Context, funnel: Funnel) -> Node:
+    started = time.monotonic()
     bench = _Bench(options, context, views.prepare(source, options, context, funnel), funnel)
     ranking = bench.rank(bench.filtered())
     repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer)
@@ -150,7 +159,8 @@ class _Bench:
         if not gaps:
             reasons = sorted({each.failed.reason for each in outcomes if each.failed})
             raise CurationError(f"none of the pilot's {len(outcomes)} pictures could be repainted and scored: {'; '.join(reasons)}")
-        return selection.quantile(gaps, gap.pilot_quantile)
+        # Never below 0: a pair whose loser scores higher would teach the wrong side.
+        return max(0.0, selection.quantile(gaps, gap.pilot_quantile))
 
     def walk(self, repaints: Repaints, threshold: float | None) -> tuple[list[Outcome], int]:
         """Repaint down the ranking until enough have passed. Returns those that passed, and how many were tried."""
@@ -170,7 +180,8 @@ class _Bench:
                 lost += filter(None, verdicts)
                 tried += len(outcomes)
                 # The lazy order is done when enough have passed, the published one when all were tried.
-                task.advance(len(here) if wanted is not None else len(outcomes), tried=str(tried), passed=str(len(passed)))
+                done = min(len(here), max(0, wanted - len(passed) + len(here))) if wanted is not None else len(outcomes)
+                task.advance(done, tried=str(tried), passed=str(len(passed)))
         entered = tried
         for step in ("mask", "repaint", *(["gap"] if self.options.gap else [])):
             left = [each for each in lost if each.step == step]
@@ -216,9 +227,12 @@ def _write(node: Node, kept: Sequence[Outcome], ranking: Ranking, bench: _Bench)
             }
             rows.append(tables.pair_row(_pair(outcome, winner, lineage)))
         node.write(shard, rows, tables.PAIRS)
-    rejected = [tables.rejected_row(each) for each in bench.funnel.rejected]
-    if rejected:
-        node.write(0, rejected, tables.REJECTED, "rejected")
+    _write_rejected(node, bench.funnel)
+
+
+def _write_rejected(node: Node, funnel: Funnel) -> None:
+    if funnel.rejected:
+        node.write(0, [tables.rejected_row(each) for each in funnel.rejected], tables.REJECTED, "rejected")
 
 
 def _pair(outcome: Outcome, winner: Picture, lineage: Mapping[str, Any]) -> Pair:

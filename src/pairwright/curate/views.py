@@ -27,7 +27,7 @@ def prepare(source: Source, options: Curate, context: Context, funnel: Funnel) -
         "version": VERSION,
         "source": source.fingerprint(),
         "resolution": options.resolution,
-        "least_side": options.least_side,
+        "least_side": _least_side(options),
         "crops": options.crops,
     }
     node = context.store.node("pictures", meaning)
@@ -51,7 +51,7 @@ def _read(source: Source, node: Node, options: Curate, context: Context) -> None
             # Duplicates are known only by having read what came before: the source is read from its
             # beginning again after an interruption, while crops and writing are skipped where they were done.
             for item in islice(items, ITEMS_PER_SHARD):
-                small = _too_small(item, options.least_side)
+                small = _too_small(item, _least_side(options))
                 if isinstance(item, Rejected) or small is not None:
                     rejected.append(small or item)  # type: ignore[arg-type]
                 elif not node.shard(shard).exists():
@@ -61,6 +61,10 @@ def _read(source: Source, node: Node, options: Curate, context: Context) -> None
                 node.write(shard, [tables.rejected_row(each) for each in rejected], tables.REJECTED, "rejected")
                 node.write(shard, [tables.picture_row(each) for each in kept], tables.PICTURES)
     node.finish(read=total)
+
+
+def _least_side(options: Curate) -> int:
+    return options.resolution // 2 if options.least_side is None else options.least_side
 
 
 def _too_small(item: Picture | Rejected, least_side: int) -> Rejected | None:

@@ -60,6 +60,8 @@ class Encoded:
     """Shards of distinct captions; row 0 is the empty prompt."""
     sides: Mapping[str, Latents]
     resolution: int
+    nodes: tuple[Node, ...] = ()
+    """Where all this lies in the store."""
 
     def condition(self, rows: Sequence[int], dropped: Sequence[bool]) -> Condition:
         """What the network is told of pairs; dropped captions are the empty prompt."""
@@ -104,11 +106,13 @@ def encode(
     base = {"version": VERSION, "base": weights.identity(ref.base), "family": ref.family}
     text_node = context.store.node("encode", {**base, "what": "captions"}, [pairs.fingerprint])
     _captions(text_node, family, texts, context)
+    nodes = [text_node]
     found: dict[str, Latents] = {}
     for what in sides:
         meaning = {**base, "what": what, "resolution": side, "flips": flips}
         node = context.store.node("encode", meaning, [pairs.fingerprint])
         _latents(node, family, pairs, len(listed), meaning, context, crop=resolution is not None)
+        nodes.append(node)
         found[what] = Latents(tuple(load_file(path)["latents"] for path in _shards(node)))
     rows = {text: row for row, text in enumerate(texts)}
     return Encoded(
@@ -117,6 +121,7 @@ def encode(
         conditions=tuple(Condition(load_file(path)) for path in _shards(text_node)),
         sides=found,
         resolution=side,
+        nodes=tuple(nodes),
     )
 
 

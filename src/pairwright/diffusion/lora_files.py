@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,9 +27,12 @@ def read(path: Path, prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ModelError: keys of another format or of other parts of the model.
     """
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except SafetensorError as error:
+        raise ModelError(f"{path} is not a readable safetensors file: {error}") from error
     foreign = [key for key in stored if not (key.startswith(f"{prefix}.") and (".lora_A." in key or ".lora_B." in key))]
     if foreign or not stored:
         shown = ", ".join(foreign[:3]) or "nothing"

@@ -21,7 +21,9 @@ def execution(default: T, **constraints: Any) -> T:
 class Options(BaseModel):
     """Base of all option groups: unknown names are errors, values do not change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+    )
 
     @classmethod
     def execution_fields(cls) -> frozenset[str]:
@@ -67,6 +69,10 @@ class Plugin(Options):
     def meaning(self) -> dict[str, Any]:
         """Name and options, less those that only change the speed."""
         return {"name": self.name, **plain(plugins.meaning(self.options))}
+
+
+FALSE_IS_NONE = BeforeValidator(lambda value: None if value is False else value)
+"""TOML has no word for nothing: ``gap = false`` takes an inherited ``gap`` away."""
 
 
 def _on(shelf: plugins.Shelf) -> BeforeValidator:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pairwright.options._base import Options, PerturbationPlugin, Plugin, RewardPlugin, SaliencyPlugin, SourcePlugin, execution
+from pairwright.options._base import (
+    FALSE_IS_NONE,
+    Options,
+    PerturbationPlugin,
+    Plugin,
+    RewardPlugin,
+    SaliencyPlugin,
+    SourcePlugin,
+    execution,
+)
 
 
 class Filter(Options):
@@ -23,6 +32,8 @@ class Filter(Options):
 
     @model_validator(mode="after")
     def _value_where_needed(self) -> Self:
+        if self.rule == "top" and self.value is not None and (self.value < 1 or self.value != int(self.value)):
+            raise ValueError(f"rule 'top' needs a whole number of at least 1, got {self.value:g}")
         if (self.rule == "above_mean") != (self.value is None):
             raise ValueError(f"rule {self.rule!r} {'takes no' if self.rule == 'above_mean' else 'needs a'} value")
         return self
@@ -47,8 +58,8 @@ class Gap(Options):
     at_least: float | None = 0.52
     """Least difference, in the reward's own unit: the paper's 0.02 on ``100 * cosine / 26`` is 0.52 on ``100 * cosine``."""
     pilot_quantile: float | None = Field(None, gt=0, lt=1)
-    """Instead of ``at_least``: the threshold is this quantile of the gaps of a pilot, so that it is known before the rest
-    is repainted (for rewards whose scale is not known beforehand)."""
+    """Instead of ``at_least``: the threshold is this quantile of the gaps of a pilot (and at least 0), so that it is known
+    before the rest is repainted (for rewards whose scale is not known beforehand)."""
     pilot: int = Field(32, ge=2)
     """Candidates in the pilot, in whole batches spread evenly over the ranking; their repaints are used again."""
     column: str | None = None
@@ -57,15 +68,16 @@ class Gap(Options):
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if (self.at_least is None) == (self.pilot_quantile is None):
-            raise ValueError("give either at_least or pilot_quantile (and set the other to nothing)")
+            raise ValueError("give either at_least or pilot_quantile, and set the other to false")
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _quantile_replaces_default(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("pilot_quantile") is not None and "at_least" not in value:
-            return {**value, "at_least": None}
-        return value
+        if not isinstance(value, dict):
+            return value
+        said = {name: None if each is False else each for name, each in value.items()}
+        return {"at_least": None, **said} if said.get("pilot_quantile") is not None else said
 
 
 class Mask(Options):
@@ -88,11 +100,11 @@ class Curate(Options):
 
     source: SourcePlugin
     """Where the photographs are."""
-    resolution: int = Field(512, ge=32)
+    resolution: int = Field(512, ge=32, le=8192)
     """Side in pixels: short side resized to it (Lanczos), then cropped."""
-    least_side: int = Field(0, ge=0)
-    """Reject photographs whose short side is smaller, rather than enlarge them; 0: none."""
-    crops: int = Field(1, ge=1)
+    least_side: int | None = Field(None, ge=0)
+    """Reject photographs whose short side is smaller, rather than enlarge them; default: half the resolution."""
+    crops: int = Field(1, ge=1, le=1000)
     """Views taken of each photograph: the first is the centre crop, further ones are drawn by the photograph's id."""
     filters: tuple[Filter, ...] = ()
     """What a photograph must score before anything expensive is done, in order."""
@@ -104,9 +116,9 @@ class Curate(Options):
     """Makes the loser."""
     composite: bool = True
     """Paste the untouched background back. ``false`` is the published behaviour: its losers carry the VAE's error everywhere."""
-    gap: Gap | None = None
-    """Drops negligible degradations."""
-    keep: Keep | None = None
+    gap: Annotated[Gap | None, FALSE_IS_NONE] = None
+    """Drops negligible degradations; false: none are dropped."""
+    keep: Annotated[Keep | None, FALSE_IS_NONE] = None
     """Ranks the photographs and keeps the best pairs; without it, every candidate is repainted and all that pass are kept."""
     eager: bool = False
     """Repaint every candidate before ranking (the published order): the same pairs, and the whole funnel."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pairwright.options._base import Model, Options, RewardPlugin, execution
+
+
+def _without_false(value: Any) -> Any:
+    return {label: each for label, each in value.items() if each is not False} if isinstance(value, dict) else value
 
 
 class PromptSet(Options):
@@ -27,13 +31,14 @@ class PromptSet(Options):
 class Generate(Options):
     """Pictures of several models for the same prompts and the same initial noise."""
 
-    models: dict[str, Model]
-    """What is compared: a label and the model. The first is the baseline of later comparisons unless one is named."""
+    models: Annotated[dict[str, Model], BeforeValidator(_without_false)] = Field(min_length=1)
+    """What is compared: a label and the model. The first is the baseline of later comparisons unless one is named. ``false``
+    takes an inherited model away."""
     prompts: PromptSet
     """What is asked for."""
     per_prompt: int = Field(5, ge=1)
     """Pictures per prompt; picture ``i`` of a prompt has the same initial noise for every model."""
-    resolution: int = Field(512, ge=32)
+    resolution: int = Field(512, ge=32, le=8192)
     steps: int = Field(50, ge=1)
     guidance: float = Field(7.5, ge=1)
     """Classifier-free guidance scale; 1: none."""

@@ -62,6 +62,8 @@ class Run:
     state: str
     command: str
     started: str
+    notes: tuple[str, ...]
+    """What a reader must know before the numbers."""
     recipe: Mapping[str, Any]
     steps: tuple[Step, ...]
     store: Store
@@ -105,6 +107,7 @@ def read_run(folder: Path) -> Run:
         state=record.get("state", "unknown"),
         command=record.get("command", ""),
         started=record.get("started", ""),
+        notes=tuple(record.get("notes", ())),
         recipe=recipe,
         steps=tuple(known.values()),
         store=store,

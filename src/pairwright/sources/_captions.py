@@ -35,7 +35,9 @@ def walk(folder: Path) -> list[str]:
     found: list[str] = []
     for place, folders, files in os.walk(folder):
         folders[:] = [each for each in folders if not each.startswith(".")]
-        found += [(Path(place) / file).relative_to(folder).as_posix() for file in files if not file.startswith(".")]
+        paths = [Path(place) / file for file in files if not file.startswith(".")]
+        # Only files: opening a pipe would wait for ever.
+        found += [path.relative_to(folder).as_posix() for path in paths if path.is_file() or path.is_symlink()]
     return sorted(found)
 
 

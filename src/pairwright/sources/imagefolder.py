@@ -126,6 +126,8 @@ def _items(folder: Path, names: list[str]) -> list[Item]:
 
 
 def _item(folder: Path, name: str, entry: Entry | None) -> Item:
+    if not name.isprintable():
+        return Item(name.encode("utf-8", "backslashreplace").decode(), step="name", reason="its name is not readable text")
     caption = entry.caption if entry else ""
     text = PurePosixPath(name).with_suffix(".txt").name
     try:

@@ -116,7 +116,7 @@ class Sd15:
         """See :class:`Family`."""
         factor = 2 ** (len(self._vae_config["block_out_channels"]) - 1)
         if resolution % factor:
-            raise ValueError(f"resolution {resolution} is not a multiple of {factor}, which the autoencoder of {self.base} needs")
+            raise ModelError(f"resolution {resolution} is not a multiple of {factor}, which the autoencoder of {self.base} needs")
         side = resolution // factor
         return int(self._vae_config["latent_channels"]), side, side
 
