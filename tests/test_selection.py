@@ -6,7 +6,7 @@ import pytest
 
 from pairwright import selection
 from pairwright.records import Rejected, Unscored
-from pairwright.selection import Funnel
+from pairwright.selection import Funnel, SelectionError
 
 SCORES: dict[str, float | Unscored] = {"a": 1.0, "b": 3.0, "c": Unscored("broken"), "d": 2.0}
 
@@ -45,7 +45,7 @@ def test_a_quantile_interpolates() -> None:
 def test_a_column_that_the_reward_does_not_report_is_named() -> None:
     assert selection.number({"x": 1.0, "y": 2.0}, None) == 1.0
     assert selection.number({"x": 1.0, "y": 2.0}, "y") == 2.0
-    with pytest.raises(KeyError, match="no column 'z'; the reward reports x, y"):
+    with pytest.raises(SelectionError, match="no column 'z'; the reward reports x, y"):
         selection.number({"x": 1.0, "y": 2.0}, "z")
 
 
@@ -53,4 +53,6 @@ def test_a_funnel_counts_its_reasons_most_common_first() -> None:
     funnel = Funnel()
     funnel.add("read", 5, [Rejected("1", "decode", "a"), Rejected("2", "decode", "b"), Rejected("3", "decode", "b")])
     assert funnel.steps == [{"step": "read", "entered": 5, "left": 3, "reasons": {"b": 2, "a": 1}}]
-    assert funnel.losses() == "3 of 5 left at read"
+    assert funnel.losses() == "3 of 5 were dropped at read (2 x b, 1 x a)"
+    funnel.add("read", 1, [Rejected("x.jpg", "read", "no caption")])
+    assert funnel.losses().endswith("1 of 1 were dropped at read (1 x no caption, e.g. x.jpg: no caption)")

@@ -218,7 +218,8 @@ def _one_step(place: Place, verb: str, chosen: options.Options) -> None:
     document = _document(place)
     table = {"verb": verb, "from": list(place.inputs), **chosen.model_dump(mode="json")}
     steps = {**document.get("step", {}), place.step: table}
-    recipe = recipes.parse({**document, "name": place.run, "step": steps}, f"run {place.run}")
+    where = f"run {place.run}"
+    recipe = recipes.check_inputs(recipes.parse({**document, "name": place.run, "step": steps}, where), where)
     _execute(recipe, place.root, place.step)
 
 

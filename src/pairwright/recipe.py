@@ -119,7 +119,7 @@ def load(recipe: str | Path, overrides: Sequence[str] = ()) -> list[Recipe]:
     raw = read(path)
     for text in overrides:
         raw = merge(raw, _override(text, raw))
-    return [parse(each, str(path)) for each in sweep(raw, str(path))]
+    return [check_inputs(parse(each, str(path)), str(path)) for each in sweep(raw, str(path))]
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -210,8 +210,6 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     if not isinstance(tables, Mapping) or not tables:
         raise RecipeError(f"{where}: a recipe needs at least one [step.<name>] table")
     steps = {key: _step(key, table, raw, where) for key, table in tables.items()}
-    for step in steps.values():
-        _check_inputs(step, steps, where)
     return Recipe(name=name, description=str(raw.get("description", "")), steps=_ordered(steps, where))
 
 
@@ -253,7 +251,19 @@ _NEEDS = {"train": "curate", "score": "generate", "compare": "score"}
 """What a verb reads must come from a step of this verb."""
 
 
-def _check_inputs(step: Step, steps: Mapping[str, Step], where: str) -> None:
+def check_inputs(recipe: Recipe, where: str) -> Recipe:
+    """The recipe itself, where every step gets what its verb reads.
+
+    Raises:
+        RecipeError: a step whose inputs cannot be right.
+    """
+    steps = {step.name: step for step in recipe.steps}
+    for step in recipe.steps:
+        _check_step(step, steps, where)
+    return recipe
+
+
+def _check_step(step: Step, steps: Mapping[str, Step], where: str) -> None:
     needed = _NEEDS.get(step.verb)
     if needed and not any(steps[name].verb == needed for name in step.inputs):
         known = [name for name, each in steps.items() if each.verb == needed]

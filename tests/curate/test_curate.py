@@ -131,7 +131,7 @@ def test_a_pilots_quantile_is_the_threshold_and_its_repaints_are_used_again(tmp_
 
 
 def test_a_reward_that_no_picture_passes_says_where_all_were_lost(tmp_path: Path) -> None:
-    with pytest.raises(CurationError, match=r"no picture is left:.*116 of 116 left at tests.fakes.red"):
+    with pytest.raises(CurationError, match=r"no picture is left:.*116 of 116 were dropped at tests.fakes.red \(115 x below 2,"):
         made(tmp_path, filters=[{"reward": "tests.fakes.red", "rule": "at_least", "value": 2.0}])
 
 
