@@ -181,8 +181,6 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"pairwright {__version__}")
         return
-    # Threads that spin while they wait bring a shared machine to a crawl; read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
     except KeyboardInterrupt:
