@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -274,3 +275,16 @@ def test_the_quickstart_photographs_are_all_read_and_stay_as_they_are():
     assert not rejected
     assert all(each.data == (QUICKSTART / name).read_bytes() for name, each in pictures.items())
     assert all(each.caption and each.provenance["license"] for each in pictures.values())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+def test_a_pipe_is_not_opened_and_a_name_that_is_no_text_is_rejected_with_that_reason(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "good.png")
+    (tmp_path / "good.txt").write_text("a red square")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / os.fsdecode(b"bad\xff.png")).write_bytes((tmp_path / "good.png").read_bytes())
+    items = list(imagefolder.load(path=tmp_path))
+    assert [type(each).__name__ for each in items] == ["Rejected", "Picture"]
+    assert isinstance(items[0], Rejected)
+    assert items[0].step == "name"
+    items[0].id.encode()
