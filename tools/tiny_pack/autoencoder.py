@@ -9,10 +9,12 @@ from torch import Generator, Tensor
 from .degradations import degraded
 from .layouts import autoencoder
 from .photographs import Photographs
-from .training import Plan, Run, train
+from .training import Plan, Run, forwards, train
 from .views import crops, pick, whole
 
-PLAN = Plan("autoencoder", "base", 1500, 12, 1.5e-3, ema=0.995)
+PLAN = Plan("autoencoder", "base", 2000, 12, 1.5e-3, ema=0.995)
+DECODER = Plan("decoder", "base", 4000, 12, 1e-3, ema=0.998)
+"""The decoder goes on learning while the UNets are trained: the latents stay what they are."""
 KL_WEIGHT = 1e-5
 LATENT_NOISE = 0.05  # of the latents' deviation: the decoder forgives what a sampler misses
 
@@ -32,11 +34,12 @@ def reconstruction_loss(decoded: Tensor, images: Tensor) -> Tensor:
 def loss_at(network: AutoencoderKL, images: Tensor, generator: Generator) -> Tensor:
     """The loss of one batch in 0..1."""
     images = 2 * images.contiguous(memory_format=torch.channels_last) - 1
-    posterior = network.encode(images).latent_dist
-    noise = torch.randn(posterior.mean.shape, generator=generator)
-    spread = LATENT_NOISE * posterior.mean.detach().std()
-    decoded = network.decode(posterior.mean + spread * noise).sample
-    penalty: Tensor = posterior.kl().mean()
+    with forwards():
+        posterior = network.encode(images).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator)
+        spread = LATENT_NOISE * posterior.mean.detach().std()
+        decoded = network.decode(posterior.mean + spread * noise).sample.float()
+    penalty: Tensor = posterior.kl().float().mean()
     return reconstruction_loss(decoded, images) + KL_WEIGHT * penalty
 
 
@@ -51,6 +54,28 @@ def train_autoencoder(photographs: Photographs, folder: Path) -> Run:
         chosen = pick(indices, PLAN.batch, generator)
         images, _ = crops(photographs.pixels[chosen], generator, 0.5)
         images[: PLAN.batch // 4] = degraded(images[: PLAN.batch // 4], generator)
+        return loss_at(network, images, generator)
+
+    train(run, loss)
+    if "psnr" not in run.notes:
+        run.notes |= measure(load_autoencoder(folder, 1.0), photographs)
+        run.save()
+    return run
+
+
+def refine_decoder(photographs: Photographs, folder: Path) -> Run:
+    """Train the decoder of the autoencoder further, its encoder frozen, and report the round trip anew."""
+    torch.manual_seed(DECODER.seed)
+    network = autoencoder().to(memory_format=torch.channels_last)
+    network.load_state_dict(torch.load(folder / f"{PLAN.name}.pt", weights_only=True)["average"])
+    for part in (network.encoder, network.quant_conv):
+        part.requires_grad_(requires_grad=False)
+    run = Run(DECODER, network, folder)
+    indices = photographs.indices(DECODER.split)
+
+    def loss(generator: Generator) -> Tensor:
+        images, _ = crops(photographs.pixels[pick(indices, DECODER.batch, generator)], generator, 0.5)
+        images[: DECODER.batch // 4] = degraded(images[: DECODER.batch // 4], generator)
         return loss_at(network, images, generator)
 
     train(run, loss)
@@ -76,9 +101,10 @@ def measure(network: AutoencoderKL, photographs: Photographs) -> dict[str, float
 
 def load_autoencoder(folder: Path, deviation: float | None = None) -> AutoencoderKL:
     """The averaged weights of the last checkpoint, ``scaling_factor`` set."""
-    state = torch.load(folder / "autoencoder.pt", weights_only=True)
+    state = torch.load(folder / f"{PLAN.name}.pt", weights_only=True)
     network = autoencoder()
-    network.load_state_dict(state["average"])
+    refined = folder / f"{DECODER.name}.pt"
+    network.load_state_dict(torch.load(refined, weights_only=True)["average"] if refined.exists() else state["average"])
     spread = deviation or state["notes"].get("latent_deviation", 1.0)
     network.register_to_config(scaling_factor=round(1 / spread, 5))
     return network.eval()

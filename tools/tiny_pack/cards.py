@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 PURPOSE = {
-    "autoencoder": "the autoencoder of `base/` and `inpaint/` (AutoencoderKL, 4 latent channels)",
+    "autoencoder": "the autoencoder of `base/` and `inpaint/` (AutoencoderKL, 4 latent channels at a quarter of the side)",
+    "decoder": "its decoder, trained further while the UNets learned",
     "text_encoder": "the text encoder of `base/` and `inpaint/`, taught on captions alone, then frozen",
     "base": "`base/`: text to image in Stable Diffusion 1.5's layout, 64 x 64 pixels",
     "inpaint": "`inpaint/`: Stable Diffusion inpainting's layout, weak on purpose",
@@ -16,6 +17,8 @@ PURPOSE = {
     "classifier": "`classifier/`: species, colour and background, never seen by curation",
     "u2net": "`u2net/`: saliency of the U^2-Net architecture, taught by u2netp (Apache-2.0)",
 }
+DRAWN = ("decoder", "base", "inpaint")
+"""Stages whose card shows a sheet of pictures; the base's sheets are numbered, and its last is shown."""
 PLANNED = ("split", "steps_done", "batch", "learning_rate", "weight_decay", "ema", "seed",
            "parameters", "seconds", "device", "torch")  # fmt: skip
 HEADER = """# The tiny pack
@@ -26,10 +29,10 @@ the learning benchmark.
 
 **Data.** The TensorFlow flower photographs (3,670; daisies, dandelions, roses, sunflowers,
 tulips), CC-BY 2.0, by their photographers on Flickr, as distributed by the TensorFlow authors.
-The split of a photograph follows from the hash of its file name: `base` 50 % (autoencoder,
-base, inpainting, PickScore, saliency), `judge` 20 % (ImageReward, classifier), `photos` 20 %
+The split of a photograph follows from the hash of its file name: `base` 40 % (autoencoder,
+base, inpainting, PickScore, saliency), `judge` 30 % (ImageReward, classifier), `photos` 20 %
 (never trained on: what the benchmark curates), `test` 10 %. Captions are computed from species,
-saliency and colour. Half of the views that the base saw carry faults (blur, JPEG, faded
+saliency and colour. A third of the views that the base saw carry faults (blur, JPEG, faded
 colours, low contrast, noise, colour cast, bad crops) that no caption mentions.
 
 **Licence of the weights.** Apache-2.0, with attribution of the photographs as above.
@@ -47,8 +50,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{value:g}" for value in curve[:: max(1, len(curve) // 12)])
     lines = [f"## {name}", "", f"{PURPOSE[name][0].upper() + PURPOSE[name][1:]}.", "", f"- {planned}",
              f"- loss: {shown}", *figures]  # fmt: skip
-    picture = {"base": "base.png", "inpaint": "inpaint.png", "autoencoder": "autoencoder.png"}
-    lines += ["", f"![{name}](pictures/{picture[name]})"] if name in picture else []
+    lines += ["", f"![{name}](pictures/{name}.png)"] if name in DRAWN else []
     return "\n".join(lines) + "\n"
 
 
@@ -62,11 +64,7 @@ def write_cards(work: Path, out: Path) -> None:
     pictures = out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     latest = sorted(work.glob("base-*.png"))[-1:]
-    for source, target in (
-        *((path, "base.png") for path in latest),
-        (work / "inpaint.png", "inpaint.png"),
-        (work / "autoencoder.png", "autoencoder.png"),
-    ):
+    for source in (*latest, *(work / f"{name}.png" for name in DRAWN)):
         if source.exists():
-            shutil.copyfile(source, pictures / target)
+            shutil.copyfile(source, pictures / f"{source.stem.partition('-')[0]}.png")
     (out / "README.md").write_text("\n".join(sections), encoding="utf-8")

@@ -14,7 +14,7 @@ from .degradations import degraded
 from .training import Plan, Run, train
 from .views import crops, pick, whole
 
-PLAN = Plan("classifier", "judge", 1500, 32, 2e-3, ema=0.995, weight_decay=0.05)
+PLAN = Plan("classifier", "judge", 6000, 32, 2e-3, ema=0.998, weight_decay=0.1)
 GROUPS = {"species": "species", "color": "colour", "background": "background"}
 UNKNOWN = -100  # cross entropy leaves these out
 
@@ -48,7 +48,7 @@ def train_classifier(data: Data, folder: Path) -> Run:
 
     def loss(generator: Generator) -> Tensor:
         chosen = pick(indices, PLAN.batch, generator)
-        images, _ = crops(data.photographs.pixels[chosen], generator, 0.6)
+        images, _ = crops(data.photographs.pixels[chosen], generator, 0.5)
         quarter = PLAN.batch // 4
         images[:quarter] = degraded(images[:quarter], generator)
         return group_loss(network(2 * images - 1).logits, [data.traits[i] for i in chosen])

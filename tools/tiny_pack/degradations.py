@@ -77,6 +77,34 @@ KINDS: tuple[Callable[[Tensor, float, Generator], Tensor], ...] = (
 )  # fmt: skip
 
 
+def broken(images: Tensor, generator: Generator) -> Tensor:
+    """The same colours in shapes that no flower has: every picture warped, and every second one's cells shuffled as well.
+
+    The warp moves pixels by up to a tenth of the side, smoothly over a fifth of it; the cells are squares of an eighth.
+    """
+    count, _, side, _ = images.shape
+    coarse = 2 * torch.rand(count, 2, 6, 6, generator=generator) - 1
+    shift = functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
+    still = functional.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(images.shape), align_corners=False)
+    moved = still + 0.2 * (0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)) * shift.permute(0, 2, 3, 1)
+    results = functional.grid_sample(images, moved, padding_mode="reflection", align_corners=False)
+    for image in results[::2]:
+        shuffle_cells(image, generator)
+    return results
+
+
+def shuffle_cells(image: Tensor, generator: Generator, cells: int = 8) -> None:
+    """Exchange the squares of a grid within the middle three quarters of a picture [3, h, w], in place."""
+    size = image.shape[-1] // cells
+    inner = range(1, cells - 1)
+    places = [(row * size, column * size) for row in inner for column in inner]
+    order = torch.randperm(len(places), generator=generator).tolist()
+    original = image.clone()
+    for (top, left), source in zip(places, order, strict=True):
+        above, beside = places[source]
+        image[:, top : top + size, left : left + size] = original[:, above : above + size, beside : beside + size]
+
+
 def degraded(images: Tensor, generator: Generator) -> Tensor:
     """Every picture with one or two faults of random kind and strength, the captions unaware."""
     results = []

@@ -149,7 +149,7 @@ def write_untrained(out: Path, seed: int = 0) -> None:
     shutil.rmtree(out / "tokenizer-scratch")
     write_base(out / "base", layouts.autoencoder(), layouts.text_encoder(clip), layouts.unet())
     write_base(
-        out / "inpaint", layouts.autoencoder(), layouts.text_encoder(clip), layouts.unet(9),
+        out / "inpaint", layouts.autoencoder(), layouts.text_encoder(clip), layouts.inpainting_unet(),
         inpaint=True,
     )  # fmt: skip
     write_pickscore(out / "pickscore", layouts.pickscore(clip))

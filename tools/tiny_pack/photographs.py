@@ -17,7 +17,7 @@ from .captions import SPECIES
 SOURCE = "flower_photos"  # the TensorFlow flower photographs, CC-BY
 STORED = 128  # pixels: crops are taken from these and resized to 64
 # What each split is for, and its share of a thousand.
-SPLITS = {"base": 500, "judge": 200, "photos": 200, "test": 100}
+SPLITS = {"base": 400, "judge": 300, "photos": 200, "test": 100}
 
 
 @dataclass(frozen=True)

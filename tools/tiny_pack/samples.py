@@ -59,7 +59,7 @@ def sample(
     """DDIM with classifier-free guidance: hidden states [b, 77, w] -> latents."""
     schedule = layouts.scheduler()
     schedule.set_timesteps(steps)
-    shape = (len(states), layouts.LATENT_CHANNELS, layouts.LATENT_SIZE, layouts.LATENT_SIZE)
+    shape = (len(states), unet.config.out_channels, unet.config.sample_size, unet.config.sample_size)
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     context = torch.cat((empty.expand_as(states), states))
     for time in schedule.timesteps:

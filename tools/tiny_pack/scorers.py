@@ -17,7 +17,7 @@ from transformers import BertTokenizer, CLIPModel, CLIPTokenizer
 from . import layouts
 from .captions import BACKGROUNDS, COLOURS, SPECIES, Traits, caption, thinned
 from .data import Data
-from .degradations import degraded
+from .degradations import broken, degraded
 from .training import Plan, Run, train
 from .views import crops, pick, whole
 
@@ -62,13 +62,15 @@ def chooser_for(generator: Generator) -> random.Random:
 
 
 def worse_views(vae: AutoencoderKL | None) -> Worsen:
-    """Faulty pictures; with an autoencoder also its round trip and its broken latents."""
+    """Faulty pictures, broken shapes among them; with an autoencoder also its round trip and its broken latents."""
 
     def worsen(images: Tensor, generator: Generator) -> Tensor:
         results = degraded(images, generator)
+        eighth = len(images) // 8
+        # A repainted flower has a flower's colours and texture: what is wrong with it is its shape.
+        results[-3 * eighth :] = broken(images[-3 * eighth :], generator)
         if vae is None:
             return results
-        eighth = len(images) // 8
         with torch.no_grad():
             latents = vae.encode(2 * images[: 2 * eighth] - 1).latent_dist.mean
             noise = torch.randn(latents.shape, generator=generator)

@@ -14,13 +14,14 @@ from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 from pairwright.saliency.u2net_network import U2Net
 
 from . import diffusion, export, layouts, scorers
-from .autoencoder import load_autoencoder, train_autoencoder
+from .autoencoder import load_autoencoder, refine_decoder, train_autoencoder
 from .cards import write_cards
 from .classifier import train_classifier
 from .data import Data, prepare
-from .inpainting import train_inpainting, widened
+from .inpainting import train_inpainting
 from .saliency import train_saliency
 from .samples import write_base_sheet, write_inpaint_sheet, write_round_trips
+from .teacher import load_teacher
 from .text_encoder import TextStates, train_text_encoder
 from .training import Run, train
 from .vocabulary import write_bert_tokenizer, write_clip_tokenizer
@@ -76,6 +77,12 @@ def make_autoencoder(shop: Workshop) -> None:
     write_round_trips(shop.data.photographs, shop.vae(), shop.work / "autoencoder.png")
 
 
+def make_decoder(shop: Workshop) -> None:
+    """Refine the decoder and draw its round trips anew."""
+    refine_decoder(shop.data.photographs, shop.work)
+    write_round_trips(shop.data.photographs, shop.vae(), shop.work / "decoder.png")
+
+
 def make_pickscore(shop: Workshop) -> None:
     """Train and export the scorer that curation uses."""
     vae = shop.vae()
@@ -110,7 +117,7 @@ def make_classifier(shop: Workshop) -> None:
 
 def make_u2net(shop: Workshop) -> None:
     """Distil and export the saliency network."""
-    run = train_saliency(shop.data, shop.work)
+    run = train_saliency(shop.data, load_teacher(shop.teacher), shop.work)
     network = U2Net(layouts.U2NET_WIDTHS)
     diffusion.averaged(network, run.best_state())
     export.write_u2net(shop.out / "u2net", network)
@@ -125,7 +132,7 @@ def make_base(shop: Workshop) -> None:
 
     def publish(current: Run) -> None:
         export_base(shop)
-        if current.step % 1000 == 0 or current.finished:
+        if current.step % 2000 == 0 or current.finished:
             write_base_sheet(shop.base(), shop.text, shop.vae(), shop.work / f"base-{current.step:05d}.png")
 
     train(run, lambda generator: diffusion.base_loss(unet, shop.text, views, generator), publish)
@@ -138,9 +145,9 @@ def export_base(shop: Workshop) -> None:
 
 
 def make_inpaint(shop: Workshop) -> None:
-    """Train the inpainting model from the base and export it."""
-    run = train_inpainting(shop.data, shop.base(), shop.text, shop.vae(), shop.work)
-    unet = widened(shop.base())
+    """Train the inpainting model and export it."""
+    run = train_inpainting(shop.data, shop.text, shop.vae(), shop.work)
+    unet = layouts.inpainting_unet()
     diffusion.averaged(unet, run.best_state())
     write_inpaint_sheet(shop.data, unet, shop.text, shop.vae(), shop.work / "inpaint.png")
     export.write_base(shop.out / "inpaint", shop.vae(), shop.text_encoder(), unet, inpaint=True)
@@ -159,6 +166,7 @@ def make_cards(shop: Workshop) -> None:
 
 STAGES: dict[str, Callable[[Workshop], None]] = {
     "autoencoder": make_autoencoder,
+    "decoder": make_decoder,
     "pickscore": make_pickscore,
     "imagereward": make_imagereward,
     "classifier": make_classifier,

@@ -113,6 +113,11 @@ class Run:
         self.losses, self.notes = state["losses"], state["notes"]
 
 
+def forwards() -> torch.autocast:
+    """Networks' forwards in bfloat16, where most of the time goes; losses and weights stay float32."""
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 def keyed(seed: int, step: int) -> Generator:
     """A generator that belongs to one step: resuming draws what an unbroken run draws."""
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
