@@ -174,7 +174,7 @@ def test_downloads_are_summed_once_and_measured_against_the_disk(tmp_path: Path)
 def test_what_a_scorer_needs_besides_its_weights_is_listed(tmp_path: Path) -> None:
     table = {"name": "x", "step": {"score": {"verb": "score", "rewards": ["pickscore"]}}}
     text = planned(table, tmp_path)
-    assert "laion/CLIP-ViT-H-14-laion2B-s32B-b79K  to be downloaded, a few MB" in text
+    assert "laion/CLIP-ViT-H-14-laion2B-s32B-b79K to be downloaded, a few MB" in " ".join(text.split())
 
 
 def test_a_gpu_of_24_gb_holds_some_twelve_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ def test_a_step_of_a_run_that_is_not_there_is_a_problem(table: dict[str, Any], t
 
 
 def test_durations_have_no_more_digits_than_the_estimate() -> None:
-    assert [plan._about(each) for each in (0.2, 44, 240, 9000, 5 * 86400, 4e8)] == [
+    assert [plan.about(each) for each in (0.2, 44, 240, 9000, 5 * 86400, 4e8)] == [
         "about 1 s",
         "about 45 s",
         "about 4 min",

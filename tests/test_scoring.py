@@ -6,7 +6,9 @@ import io
 import json
 import sys
 import uuid
+import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -197,7 +199,7 @@ def test_batches_stay_inside_a_shard(store: Store, reward: Plugin) -> None:
 
 
 def test_some_pictures_are_scored_in_the_order_asked_for(store: Store, reward: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "IDS_PER_SHARD", 2)
+    monkeypatch.setattr("pairwright.scoring.pictures.IDS_PER_SHARD", 2)
     pictures = pictures_node(store, [[picture("a", 10), picture("b", 20)], [picture("c", 30, "hidden"), picture("d", 40)]])
     scores = scoring.read_scores(scoring.Scorer(reward).some(store, pictures, ["d", "a", "c"]))
     assert list(scores.items()) == [
@@ -254,3 +256,164 @@ def test_meaning_follows_options_weights_and_source_but_not_paths_or_devices(rew
 def test_an_unknown_reward_is_named(store: Store) -> None:
     with pytest.raises(PluginError, match="nowhere"):
         scoring.score_node(store, pictures_node(store, []), Plugin(name="no.module.nowhere"))
+
+
+ROUGH = '''
+"""Counts what it sees; shares a log with its twin."""
+from pathlib import Path
+
+from pairwright.records import Column
+
+LOG = Path(__file__).with_name("order.log")
+
+
+class Rough:
+    def __init__(self, name, needs_prompt):
+        self.columns = (Column(name, "none"),)
+        self.name, self.needs_prompt = name, needs_prompt
+
+    def score(self, pictures, prompts):
+        with LOG.open("a") as log:
+            log.write(f"{self.name} {[each.id for each in pictures]} {[id(each.image) for each in pictures]}\\n")
+        return [(float(each.image.getpixel((0, 0))[0]),) for each in pictures]
+
+
+def load(*, column: str = "rough", needs_prompt: bool = True, model: str | None = None, device: str = "cpu") -> Rough:
+    return Rough(column, needs_prompt)
+'''
+
+
+@pytest.fixture
+def rough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = tmp_path / f"rough_{uuid.uuid4().hex}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "rough.py").write_text(ROUGH)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def named(name: str, **options: object) -> Plugin:
+        return Plugin(name=f"{package.name}.rough", options={"column": name, **options})
+
+    yield named, package / "order.log"
+    for name in [name for name in sys.modules if name.startswith(package.name)]:
+        del sys.modules[name]
+
+
+def test_rewards_asked_together_see_the_same_decoded_pictures_batch_by_batch(store: Store, rough) -> None:
+    named, log = rough
+    pictures = scoring.Stored(pictures_node(store, [[picture(name, 7) for name in "abc"], [picture("d", 9)]]))
+    scorers = [scoring.Scorer(named(name), batch=2) for name in ("one", "two")]
+    nodes = scoring.score_together(store, pictures, scorers)
+    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    assert [name for name, _ in lines] == ["one", "two"] * 3, "a batch goes to every reward before the next is taken"
+    assert [first[1] == second[1] for first, second in zip(lines[::2], lines[1::2], strict=True)] == [True] * 3
+    assert scoring.read_scores(nodes[1]) == {name: {"two": 9.0 if name == "d" else 7.0} for name in "abcd"}
+
+
+def test_a_reward_that_is_added_computes_only_its_own(store: Store, rough) -> None:
+    named, log = rough
+    pictures = scoring.Stored(pictures_node(store, [[picture("a", 7)]]))
+    (first,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))])
+    before = first.shard(0).read_bytes(), first.record()
+    scoring.score_together(store, pictures, [scoring.Scorer(named(name)) for name in ("one", "two")])
+    assert [line.split()[0] for line in log.read_text().splitlines()] == ["one", "two"]
+    assert (first.shard(0).read_bytes(), first.record()) == before
+    alone = scoring.Scorer(named("two")).node(store, pictures.node)
+    assert alone.complete, "together or alone is the same result"
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_pictures_without_a_prompt_are_scored_by_rewards_that_read_none(store: Store, rough) -> None:
+    named, _ = rough
+
+    class Mute(scoring.Stored):
+        def read(self, shard: int) -> list[scoring.Item]:
+            return [(name, (content[0], Unscored("no prompt: none"))) for name, content in super().read(shard)]  # type: ignore[index]
+
+    pictures = Mute(pictures_node(store, [[picture("a", 7)]]))
+    reading, looking = [scoring.Scorer(named(name, needs_prompt=needs)) for name, needs in (("one", True), ("two", False))]
+    nodes = scoring.score_together(store, pictures, [reading, looking])
+    assert [scoring.read_scores(node)["a"] for node in nodes] == [Unscored("no prompt: none"), {"two": 7.0}]
+
+
+def test_a_share_scores_its_shards_and_whoever_is_last_finishes(store: Store, rough) -> None:
+    named, log = rough
+    pictures = scoring.Stored(pictures_node(store, [[picture(name, 7)] for name in "abcde"]))
+    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=scoring.Share(1, 2))
+    assert [path.name for path in node.shards()] == ["data-00001.parquet", "data-00003.parquet"]
+    assert not node.complete
+    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=scoring.Share(0, 2))
+    assert node.complete
+    assert node.summary["scored"] == 5
+    assert len(log.read_text().splitlines()) == 5
+
+
+def test_two_processes_share_the_shards_and_give_the_result_of_one(tmp_path: Path) -> None:
+    rewards = [Plugin(name="colorfulness"), Plugin(name="texture")]
+    results = []
+    for name, devices in (("one", ("cpu",)), ("two", ("cpu", "cpu"))):
+        store = Store(tmp_path / name)
+        pictures = pictures_node(store, [[picture(f"{shard}{each}", 9 * shard + each) for each in range(2)] for shard in range(5)])
+        (nodes,) = scoring.score_sets(store, {"": scoring.Stored(pictures)}, rewards, devices=devices).values()
+        assert all(node.complete for node in nodes)
+        results.append([(node.fingerprint, [path.read_bytes() for path in node.shards()]) for node in nodes])
+    assert results[0] == results[1]
+
+
+def test_a_worker_that_dies_is_an_error_and_leaves_what_was_scored(store: Store, tmp_path: Path, monkeypatch) -> None:
+    package = tmp_path / f"dying_{uuid.uuid4().hex}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "dying.py").write_text(
+        "import os\nfrom pairwright.records import Column\n\n\nclass Dying:\n    columns = (Column('d', ''),)\n\n"
+        "    def score(self, pictures, prompts):\n        if pictures[0].id == 'c':\n            os._exit(9)\n"
+        "        return [(1.0,) for _ in pictures]\n\n\ndef load() -> Dying:\n    return Dying()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pictures = pictures_node(store, [[picture("a", 1)], [picture("b", 2)], [picture("c", 3)]])
+    plugin = Plugin(name=f"{package.name}.dying")
+    with pytest.raises(scoring.ScoringError, match="a worker process died"):
+        scoring.score_sets(store, {"": scoring.Stored(pictures)}, [plugin], devices=("cpu", "cpu"))
+    node = scoring.Scorer(plugin).at(store, scoring.Stored(pictures))
+    assert node.shard(0).exists()
+    assert not node.shard(2).exists()
+
+
+def test_large_networks_have_the_memory_to_themselves_one_after_the_other(store: Store, rough, tmp_path: Path, monkeypatch) -> None:
+    named, _ = rough
+    for name, size in (("small", 10), ("large", 1000), ("huge", 2000)):
+        (tmp_path / f"{name}.safetensors").write_bytes(bytes(size))
+    monkeypatch.setattr("pairwright.scoring.together.ALONE_BYTES", 1000)
+    plugins = [named(name, model=str(tmp_path / f"{name}.safetensors")) for name in ("large", "small", "huge")]
+    plugins.append(named("bare"))
+    groups = scoring.passes([scoring.Scorer(each) for each in plugins])
+    assert [[each.plugin.options["column"] for each in group] for group in groups] == [["small", "bare"], ["large"], ["huge"]]
+
+    built: list[str] = []
+    build, release = resolve.build, scoring.Scorer.release
+
+    def noted_build(shelf: Any, each: Plugin, device: str) -> Any:
+        built.append(each.options["column"])
+        return build(shelf, each, device)
+
+    def noted_release(each: scoring.Scorer) -> None:
+        built.append(f"-{each.plugin.options['column']}")
+        release(each)
+
+    monkeypatch.setattr(resolve, "build", noted_build)
+    monkeypatch.setattr(scoring.Scorer, "release", noted_release)
+    pictures = pictures_node(store, [[picture("a", 7)]])
+    (nodes,) = scoring.score_sets(store, {"": scoring.Stored(pictures)}, plugins).values()
+    assert built == ["small", "bare", "-small", "-bare", "large", "-large", "huge", "-huge"]
+    asked = [[column.name for column in scoring.read_columns(node)] for node in nodes]
+    assert asked == [["large"], ["small"], ["huge"], ["bare"]], "in the order asked"
+
+
+def test_a_released_reward_is_gone_and_comes_back(rough) -> None:
+    named, _ = rough
+    scorer = scoring.Scorer(named("one"))
+    seen = weakref.ref(scorer.reward)
+    scorer.release()
+    scorer.release()
+    assert seen() is None
+    assert scorer.reward.columns[0].name == "one"

@@ -8,8 +8,11 @@ from pathlib import Path
 from tokenizers.pre_tokenizers import ByteLevel
 
 
-def write_clip_tokenizer(folder: Path, *, max_length: int = 77) -> int:
-    """Write ``vocab.json``, ``merges.txt`` and the configurations; returns the size of the vocabulary."""
+def write_clip_tokenizer(folder: Path, *, max_length: int = 77, pad: str = "<|endoftext|>") -> int:
+    """Write ``vocab.json``, ``merges.txt`` and the configurations; returns the size of the vocabulary.
+
+    ``pad`` is the token that fills short texts up; SDXL's and SD3's second tokenizer has ``!``.
+    """
     letters = sorted(ByteLevel.alphabet())
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -19,7 +22,7 @@ def write_clip_tokenizer(folder: Path, *, max_length: int = 77) -> int:
         "bos_token": "<|startoftext|>",
         "eos_token": "<|endoftext|>",
         "unk_token": "<|endoftext|>",
-        "pad_token": "<|endoftext|>",
+        "pad_token": pad,
     }
     (folder / "special_tokens_map.json").write_text(json.dumps(special))
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": max_length, "do_lower_case": True, **special}

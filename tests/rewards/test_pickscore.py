@@ -16,7 +16,11 @@ from tests.miniatures import pictures
 from tests.miniatures.clip import write_clip, write_processor
 
 PROMPTS = [Prompt(text) for text in ("a red rose", "Two HORSES &amp; a cat,  on grass", "", "a red rose")]
-SHOWN = [pictures.picture(number, width=40 + 9 * number) for number in range(4)]
+
+
+def shown() -> list[Picture]:
+    """Pictures that nobody has seen yet: what has been seen is remembered, and would make some comparisons trivial."""
+    return [pictures.picture(number, width=40 + 9 * number) for number in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +46,18 @@ def published(folder: Path, picture: Picture, text: str) -> float:
 
 
 def test_it_is_the_published_score(folder, reward):
-    rows = reward.score(SHOWN, PROMPTS)
-    for picture, prompt, (score,) in zip(SHOWN, PROMPTS, rows, strict=True):
+    rows = reward.score(shown(), PROMPTS)
+    for picture, prompt, (score,) in zip(shown(), PROMPTS, rows, strict=True):
         assert score == pytest.approx(published(folder, picture, prompt.text), abs=2e-3)
     assert len({round(score, 3) for (score,) in rows}) == 4
 
 
 def test_alone_is_as_in_a_batch(folder, reward):
-    together = reward.score(SHOWN, PROMPTS)
-    for picture, prompt, row in zip(SHOWN, PROMPTS, together, strict=True):
+    together = reward.score(shown(), PROMPTS)
+    for picture, prompt, row in zip(shown(), PROMPTS, together, strict=True):
         assert reward.score([picture], [prompt])[0] == pytest.approx(row, abs=1e-4)
     small = plugins.load("rewards", "pickscore", model=str(folder), dtype="float32", device="cpu", batch_size=3)
-    assert [row[0] for row in small.score(SHOWN, PROMPTS)] == pytest.approx([row[0] for row in together], abs=1e-4)
+    assert [row[0] for row in small.score(shown(), PROMPTS)] == pytest.approx([row[0] for row in together], abs=1e-4)
 
 
 def test_the_unit_does_not_follow_the_checkpoint(tmp_path, reward):
@@ -62,21 +66,32 @@ def test_the_unit_does_not_follow_the_checkpoint(tmp_path, reward):
     )
     assert other.clip.scale == pytest.approx(10, rel=1e-4)
     assert reward.clip.scale == pytest.approx(100, rel=1e-3)
-    assert other.score(SHOWN[:1], PROMPTS[:1])[0] == pytest.approx(reward.score(SHOWN[:1], PROMPTS[:1])[0], abs=1e-4)
+    assert other.score(shown()[:1], PROMPTS[:1])[0] == pytest.approx(reward.score(shown()[:1], PROMPTS[:1])[0], abs=1e-4)
     assert [(column.name, column.unit) for column in reward.columns] == [("pickscore", "100 * cosine")]
 
 
 def test_bfloat16_networks_have_float32_heads(folder, reward):
     half = plugins.load("rewards", "pickscore", model=str(folder), device="cpu")
-    assert half.clip.network.vision_model.dtype == torch.bfloat16
-    assert half.clip.image_features([SHOWN[0].image]).dtype == torch.float32
-    for row, exact in zip(half.score(SHOWN, PROMPTS), reward.score(SHOWN, PROMPTS), strict=True):
+    assert half.clip.network.vision_model.dtype == half.clip.network.text_model.dtype == torch.bfloat16
+    for projection in ("visual_projection", "text_projection"):
+        # Not rounded on the way either.
+        rows, exact = (getattr(each.clip.network, projection).weight for each in (half, reward))
+        torch.testing.assert_close(rows, exact, atol=0, rtol=0)
+    assert half.clip.image_features([shown()[0].image]).dtype == torch.float32
+    for row, exact in zip(half.score(shown(), PROMPTS), reward.score(shown(), PROMPTS), strict=True):
         assert row == pytest.approx(exact, abs=2.0)
 
 
+def test_the_text_is_untouched(folder, reward):
+    raw, clean = "Two &amp; HALF \u201croses\u201d", 'two & half "roses"'
+    rows = reward.score([shown()[0]] * 2, [Prompt(raw), Prompt(clean)])
+    assert [score for (score,) in rows] == pytest.approx([published(folder, shown()[0], text) for text in (raw, clean)], abs=2e-3)
+    assert abs(rows[0][0] - rows[1][0]) > 0.1
+
+
 def test_a_broken_picture_is_unscored_and_costs_itself_only(reward):
-    alone = reward.score([SHOWN[1]], [PROMPTS[1]])
-    rows = reward.score([pictures.broken(), SHOWN[1], pictures.broken()], [PROMPTS[0], PROMPTS[1], PROMPTS[2]])
+    alone = reward.score([shown()[1]], [PROMPTS[1]])
+    rows = reward.score([pictures.broken(), shown()[1], pictures.broken()], [PROMPTS[0], PROMPTS[1], PROMPTS[2]])
     assert rows[1] == pytest.approx(alone[0], abs=1e-4)
     assert rows[0].reason == rows[2].reason
     assert "decoded" in rows[0].reason
@@ -102,7 +117,7 @@ def test_texts_are_embedded_once_and_forgotten_in_the_end(folder, reward, monkey
 
 def test_a_text_longer_than_77_tokens_is_cut(reward):
     long = "flower " * 60
-    rows = reward.score(SHOWN[:1] * 2, [Prompt(long), Prompt(long + " and a horse")])
+    rows = reward.score(shown()[:1] * 2, [Prompt(long), Prompt(long + " and a horse")])
     assert rows[0] == pytest.approx(rows[1], abs=1e-5)
 
 
@@ -113,7 +128,7 @@ def test_tokenizer_and_preprocessing_may_be_elsewhere(tmp_path, reward):
     split = plugins.load(
         "rewards", "pickscore", model=str(alone), processor=str(tmp_path / "processor"), dtype="float32", device="cpu"
     )
-    assert split.score(SHOWN[:1], PROMPTS[:1])[0] == pytest.approx(reward.score(SHOWN[:1], PROMPTS[:1])[0], abs=1e-4)
+    assert split.score(shown()[:1], PROMPTS[:1])[0] == pytest.approx(reward.score(shown()[:1], PROMPTS[:1])[0], abs=1e-4)
 
 
 def test_weights_that_do_not_fit_are_named(folder, tmp_path):

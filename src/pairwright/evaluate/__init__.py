@@ -1,9 +1,11 @@
-"""Scores of generated pictures, and what they say about the models that made them.
+"""Scores of pictures, and what they say about the models that made them.
 
-:func:`score` makes a table per model and reward; :func:`compare` pairs the models picture by picture.
+:func:`score` makes a table per model and reward; :func:`compare` pairs the models picture by picture. Pictures from anywhere
+else are scored by :func:`score_collection`.
 """
 
 from pairwright.evaluate.compare import compare
+from pairwright.evaluate.folder import check_format, export, outline, score_collection, summary
 from pairwright.evaluate.score import score
 
-__all__ = ["compare", "score"]
+__all__ = ["check_format", "compare", "export", "outline", "score", "score_collection", "summary"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
 
 from pairwright import options, resolve, scoring
 from pairwright.context import Context
@@ -37,24 +36,30 @@ def score(chosen: options.Score, context: Context) -> Node:
     if node.complete:
         return node
     models = _models(context)
-    tables: dict[str, dict[str, str]] = {label: {} for label in models}
-    columns: list[dict[str, Any]] = []
-    unscored: Counter[str] = Counter()
-    parts: list[Node] = []
-    for name, reward in _named(chosen.rewards):
-        scorer = scoring.Scorer(reward, chosen.batch_size, chosen.device, context.progress)
-        for label, pictures in models.items():
-            scores = scorer.node(context.store, pictures)
-            parts.append(scores)
-            tables[label][name] = scores.fingerprint
-            unscored[name] += scores.summary["unscored"]
-        columns += [{"reward": name, **asdict(column)} for column in scoring.read_columns(scores)]
+    named = _named(chosen.rewards)
+    scored = scoring.score_sets(
+        context.store,
+        {label: scoring.Stored(pictures) for label, pictures in models.items()},
+        [reward for _, reward in named],
+        batch=chosen.batch_size,
+        devices=chosen.devices or (chosen.device,),
+        progress=context.progress,
+    )
+    names = [name for name, _ in named]
+    tables = {label: {name: each.fingerprint for name, each in zip(names, nodes, strict=True)} for label, nodes in scored.items()}
+    unscored = {name: sum(nodes[place].summary["unscored"] for nodes in scored.values()) for place, name in enumerate(names)}
+    parts = [each for nodes in scored.values() for each in nodes]
+    columns = [
+        {"reward": name, **asdict(column)}
+        for name, each in zip(names, next(iter(scored.values())), strict=True)
+        for column in scoring.read_columns(each)
+    ]
     _distinct([column["name"] for column in columns])
     write_json(
         node.path / "tables.json",
         {"pictures": {label: each.fingerprint for label, each in models.items()}, "tables": tables, "columns": columns},
     )
-    node.finish(parts=parts, models=list(models), rewards=list(unscored), unscored=dict(unscored))
+    node.finish(parts=parts, models=list(models), rewards=names, unscored=unscored)
     return node
 
 

@@ -59,6 +59,8 @@ class Score(Options):
     """Which rewards; prompts are those that the pictures were made for."""
     batch_size: int = execution(32, ge=1)
     device: str = execution("auto")
+    devices: tuple[str, ...] = execution(())
+    """Several devices share the pictures, each in a process of its own; default: ``device`` alone."""
 
 
 class Compare(Options):

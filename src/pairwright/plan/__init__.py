@@ -52,13 +52,13 @@ def plan(recipe: Recipe, root: Path) -> str:
     graph = Graph(recipe, root, places.Hub())
     done = reused(recipe, root)
     devices = _devices(graph)
-    lines = [f"Plan of {recipe.name}: {recipe.description}".rstrip(": "), *_heading(devices.values()), ""]
+    lines = [f"Plan of {recipe.name}: {recipe.description}".rstrip(": "), *heading(devices.values()), ""]
     costs: dict[str, _Cost] = {}
     for number, step in enumerate(recipe.steps, 1):
         costs[step.name] = _step(step, graph, devices.get(_device_name(step.options)), reused=step.name in done)
         lines += [f"[{number}/{len(recipe.steps)}] {step.name}: {_what(step)}", *costs[step.name].lines, ""]
     needed = {each.name: each for name, cost in costs.items() if name not in done for each in cost.needs}
-    lines += _downloads(list(needed.values()), graph.hub)
+    lines += downloads(list(needed.values()), graph.hub)
     lines += _time(costs, done)
     lines += _tiny_route(costs, done, devices.values(), graph)
     problems = [f"problem: {', '.join(where)}: {text}" for text, where in graph.problems.items()]
@@ -85,7 +85,8 @@ def _devices(graph: Graph) -> dict[str | None, Device]:
     return found
 
 
-def _heading(devices: Iterable[Device]) -> list[str]:
+def heading(devices: Iterable[Device]) -> list[str]:
+    """The devices and how fast they are now."""
     lines = []
     for device in dict.fromkeys(devices):
         room = f", {memory.size(device.free)} of {memory.size(device.total)} free" if device.free and device.total else ""
@@ -123,14 +124,14 @@ def _step(step: Step, graph: Graph, device: Device | None, *, reused: bool) -> _
     if reused:
         note = "in the store already: reused, unless photographs or weights have changed since"
         return _Cost([_line("result", note)], found, 0.0)
-    lines = _models(found)
+    lines = listed(found)
     if device is not None and (needed := memory.of_step(step, graph, device)) is not None and found:
         line, advice = memory.said(needed)
         lines += [_line("memory", line), *(_line("", each) for each in advice)]
     estimate = work.of_step(step, graph)
     lines += [_line("work" if number == 0 else "", text) for number, text in enumerate(estimate.said)]
     spent = seconds(estimate, device)
-    said = f"unknown: {estimate.unknown}" if estimate.unknown else _about(spent) + (f" for {estimate.per}" if estimate.per else "")
+    said = f"unknown: {estimate.unknown}" if estimate.unknown else about(spent) + (f" for {estimate.per}" if estimate.per else "")
     return _Cost([*lines, _line("time", said)], found, None if estimate.unknown or estimate.per else spent)
 
 
@@ -142,7 +143,8 @@ def seconds(estimate: work.Work, device: Device | None) -> float:
     return estimate.seconds + max(estimate.flop / speed, estimate.forwards * SECONDS_PER_FORWARD)
 
 
-def _models(found: Sequence[places.Place]) -> list[str]:
+def listed(found: Sequence[places.Place]) -> list[str]:
+    """One line per model: where it is and how large."""
     width = max((len(each.name) for each in found), default=0)
     return [
         _line(
@@ -158,18 +160,19 @@ def _size(found: places.Place) -> str:
     return f"{'about ' if found.about else ''}{memory.size(found.bytes)}"
 
 
-def _downloads(found: Sequence[places.Place], hub: places.Hub) -> list[str]:
+def downloads(found: Sequence[places.Place], hub: places.Hub) -> list[str]:
+    """What has to be downloaded, and whether the disk has room for it."""
     missing = [each for each in found if each.state == "download"]
     if not missing:
-        return [_total("Downloads", "none")]
+        return [overall("Downloads", "none")]
     total = sum(each.bytes or 0 for each in missing)
     unknown = [each.name for each in missing if each.bytes is None and each.role != "processor"]
     about = "about " if any(each.about or each.bytes is None for each in missing) else ""
     text = f"{about}{memory.size(total)}" + (f", and {', '.join(unknown)} of unknown size" if unknown else "")
     folder, free = _disk()
-    lines = [_total("Downloads", f"{text}; {memory.size(free)} free in {folder}: {'fits' if total < free else 'DOES NOT FIT'}")]
+    lines = [overall("Downloads", f"{text}; {memory.size(free)} free in {folder}: {'fits' if total < free else 'DOES NOT FIT'}")]
     if hub.silent:
-        lines.append(_total("", f"sizes are from the catalogue and the downloads fail as things are: {hub.silent}"))
+        lines.append(overall("", f"sizes are from the catalogue and the downloads fail as things are: {hub.silent}"))
     return lines
 
 
@@ -184,9 +187,9 @@ def _disk() -> tuple[Path, int]:
 def _time(costs: dict[str, _Cost], done: set[str]) -> list[str]:
     known = [cost.seconds for cost in costs.values() if cost.seconds is not None]
     unknown = [name for name, cost in costs.items() if cost.seconds is None]
-    text = _about(sum(known)) + (f", and {', '.join(unknown)} of unknown length" if unknown else "")
-    lines = [_total("Time", text)]
-    return [*lines, _total("Reused", ", ".join(name for name in costs if name in done))] if done else lines
+    text = about(sum(known)) + (f", and {', '.join(unknown)} of unknown length" if unknown else "")
+    lines = [overall("Time", text)]
+    return [*lines, overall("Reused", ", ".join(name for name in costs if name in done))] if done else lines
 
 
 def _tiny_route(costs: dict[str, _Cost], done: set[str], devices: Iterable[Device], graph: Graph) -> list[str]:
@@ -202,7 +205,7 @@ def _tiny_route(costs: dict[str, _Cost], done: set[str], devices: Iterable[Devic
         return []
     spent = sum(cost.seconds for cost in costs.values() if cost.seconds is not None)
     least = "at least " if any(cost.seconds is None for cost in costs.values()) else ""
-    how = f"would take {least}{_about(spent)} here" if spent > LONG or least else "is meant for a GPU"
+    how = f"would take {least}{about(spent)} here" if spent > LONG or least else "is meant for a GPU"
     return [
         "",
         f"There is no GPU, and these are full-size models: the run {how}. The tiny route runs anywhere:",
@@ -220,11 +223,12 @@ def _line(label: str, text: str) -> str:
     return f"      {label:<8} {text}".rstrip()
 
 
-def _total(label: str, text: str) -> str:
+def overall(label: str, text: str) -> str:
+    """A line about all steps."""
     return f"{label:<{_INDENT}} {text}".rstrip()
 
 
-def _about(duration: float) -> str:
+def about(duration: float) -> str:
     """``240`` -> ``about 4 min``: no more digits than the estimate has."""
     for unit, length, least in (("years", 365 * 86400.0, 2.0), ("days", 86400.0, 2.0), ("h", 3600.0, 1.5), ("min", 60.0, 1.5)):
         if duration >= least * length:

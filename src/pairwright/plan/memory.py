@@ -10,7 +10,7 @@ from pairwright.options import Curate, Generate, Score, Train
 from pairwright.plan.graph import Graph
 from pairwright.plan.literals import option
 from pairwright.plan.needs import plugins_of
-from pairwright.plan.work import resolution
+from pairwright.plan.work import AUTO, resolution
 from pairwright.recipe import Step
 
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -72,13 +72,20 @@ def _train(chosen: Train, costs: Costs | None, device: Device) -> Memory | None:
     encoders = sum(costs.parameters[name] for name in ("vae", "text_encoder")) * 4
     graphs = graphs_per_sample(chosen)
     kept, checkpointed = (each * graphs * number / 2 for each in (costs.kept, costs.kept_checkpointed))
-    micro = min(chosen.micro_batch, chosen.batch)
-    used = checkpointed if chosen.checkpoint_activations else kept
     room = SHARE * device.free - weights if device.free is not None else None
     most, most_checkpointed = (
         None if room is None or not each else min(max(int(room / each), 0), chosen.batch) for each in (kept, checkpointed)
     )
+    asks = most == 0 if chosen.checkpoint_activations == "auto" else chosen.checkpoint_activations
+    used, fits = (checkpointed, most_checkpointed) if asks else (kept, most)
+    measured = chosen.micro_batch == "auto" and device.name.startswith("cuda")
+    micro = max(fits, 1) if measured and fits is not None else min(micro_batch(chosen), chosen.batch)
     return Memory(max(weights, encoders), used * micro, most, most_checkpointed, micro, device.free)
+
+
+def micro_batch(chosen: Train) -> int:
+    """Samples per forward; what ``auto`` is where memory is not measured."""
+    return AUTO if chosen.micro_batch == "auto" else chosen.micro_batch
 
 
 def graphs_per_sample(chosen: Train) -> int:

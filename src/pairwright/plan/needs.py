@@ -31,7 +31,7 @@ def needs(step: Step, graph: Graph) -> list[places.Place]:
         if not isinstance(model, str):
             continue
         found[model] = graph.place(model, "pipeline" if shelf == "perturbations" else "weights")
-        processor = _processor(shelf, plugin, found[model].folder)
+        processor = processor_of(shelf, plugin, found[model].folder)
         if processor is not None:
             found[processor] = graph.place(processor, "processor")
     for model in models_of(step.options):
@@ -49,7 +49,7 @@ def models_of(chosen: options.Options) -> list[options.Model]:
     return list(chosen.models.values()) if isinstance(chosen, Generate) else []
 
 
-def _processor(shelf: plugins.Shelf, plugin: Plugin, path: Path | None) -> str | None:
+def processor_of(shelf: plugins.Shelf, plugin: Plugin, path: Path | None) -> str | None:
     """What tokenizer and preprocessing come from, where that is not the model's own folder.
 
     By convention that is the plug-in's option ``processor``, else its constant ``PROCESSOR``.

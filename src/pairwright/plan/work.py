@@ -13,6 +13,8 @@ from pairwright.recipe import Step
 
 BACKWARD = 1.13
 """Of a forward, where only an adapter is trained (2.00 where everything is)."""
+AUTO = 8
+"""Samples per forward where ``micro_batch = "auto"``: more change little."""
 CHECKPOINTING = 1.35
 """Time of a step with ``checkpoint_activations``."""
 GATE = 0.25
@@ -157,12 +159,12 @@ def train(step: Step, chosen: Train, graph: Graph) -> Work:
     costs = graph.pipeline(chosen.start, side)
     samples = chosen.steps * chosen.batch
     per_sample, why = forwards(chosen)
-    if chosen.checkpoint_activations:
+    if chosen.checkpoint_activations is True:
         per_sample *= CHECKPOINTING
     work = Work(
         dtype=chosen.dtype, said=[f"{chosen.steps:,} steps of {chosen.batch}", f"{per_sample:.3g} forwards per sample ({why})"]
     )
-    micro = min(chosen.micro_batch, chosen.batch)
+    micro = min(AUTO if chosen.micro_batch == "auto" else chosen.micro_batch, chosen.batch)
     work.network(costs, "unet", samples, micro, per_sample)
     pairs = graph.pairs(step)
     if pairs is not None:

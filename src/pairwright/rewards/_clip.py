@@ -1,13 +1,21 @@
-"""CLIP as scorers use it: one loaded network, image features, and text features that are remembered.
+"""CLIP as scorers use it: one loaded network, image features and text features that are remembered.
 
-Networks run in the named dtype; projections, normalisation and products are float32, because a cosine's third
-decimal is what scorers are compared by and bfloat16 has less than three.
+Both towers run in the named dtype; projections, normalisation and products are float32 from the file to the score,
+because a cosine's third decimal is what scorers are compared by and bfloat16 has less than three.
+
+**How scorers share a network.** Rewards that name the same weights, preprocessing, dtype and device hold the same
+:class:`Clip`, and a Clip remembers a picture's features for as long as its decoded ``Picture.image`` lives. So whoever
+scores with several rewards gets one forward (and one decoding) for all of them by calling them one after the other on the
+same :class:`~pairwright.records.Picture` objects, batch by batch, and by letting each batch go afterwards. Rewards that
+share are those whose attribute ``clip`` is the same object; there is nothing else to know. A reward alone gives the same
+numbers, since it forwards the same batch.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +33,49 @@ TEXT_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map
 WEIGHT_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json", "preprocessor_config.json", *TEXT_FILES)
 PROCESSOR_FILES = ("preprocessor_config.json", *TEXT_FILES)
 
+CLIP_L = "openai/clip-vit-large-patch14@32bd64288804d66eefd0ccbe215aa642df71cc41"
+"""OpenAI's ViT-L/14, whose tokenizer serves a network of that layout that comes without one."""
+
 REMEMBERED = 4096
 """Texts whose features are kept: 16 MB at CLIP-H's 1024 floats."""
+
+Transform = Callable[[Sequence[Image.Image]], Tensor]
+"""RGB pictures of any sizes -> ``float32 [b, 3, size, size]``, normalised."""
 
 
 class Clip:
     """A ``CLIPModel`` with its tokenizer and its preprocessing."""
 
-    def __init__(self, network: Any, tokenizer: Any, processor: Any, device: torch.device) -> None:
+    def __init__(self, network: Any, tokenizer: Any, transform: Transform, device: torch.device, number: torch.dtype) -> None:
+        """The network comes in float32; its towers are brought to ``number``."""
+        network.vision_model.to(number)
+        network.text_model.to(number)
         self.network = network.to(device).requires_grad_(requires_grad=False)
-        self.network.visual_projection.float()
-        self.network.text_projection.float()
         self.tokenizer = tokenizer
-        self.processor = processor
+        self.transform = transform
         self.device = device
         self._texts: OrderedDict[str, Tensor] = OrderedDict()
+        self._images = Seen()
 
     @property
     def scale(self) -> float:
         """The checkpoint's own ``exp(logit_scale)``; 100 in every published CLIP that was trained to the end."""
         return float(self.network.logit_scale.float().exp())
 
-    @torch.inference_mode()
     def image_features(self, images: Sequence[Image.Image]) -> Tensor:
-        """Unit vectors, ``float32 [b, d]``, of RGB pictures of any sizes."""
-        pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"]
-        hidden = self.network.vision_model(pixel_values=pixels.to(self.device, self.network.dtype)).pooler_output
+        """Unit vectors, ``float32 [b, d]``, of RGB pictures of any sizes. Pictures that it has seen are not seen again."""
+        found = {id(image): known for image in images if (known := self._images.get(image)) is not None}
+        new = {id(image): image for image in images if id(image) not in found}
+        if new:
+            for (place, image), features in zip(new.items(), self._see(list(new.values())), strict=True):
+                self._images.put(image, features)
+                found[place] = features
+        return torch.stack([found[id(image)] for image in images])
+
+    @torch.inference_mode()
+    def _see(self, images: list[Image.Image]) -> Tensor:
+        pixels = self.transform(images).to(self.device, self.network.vision_model.dtype)
+        hidden = self.network.vision_model(pixel_values=pixels).pooler_output
         return functional.normalize(self.network.visual_projection(hidden.float()), dim=-1)
 
     def text_features(self, texts: Sequence[str]) -> Tensor:
@@ -78,8 +103,50 @@ class Clip:
         return products
 
 
-def load(model: str, processor: str | None, fallback: str, *, dtype: runtime.Dtype, device: str) -> Clip:
-    """A CLIP in transformers' layout.
+class Seen:
+    """Features by decoded picture, forgotten when the picture is."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[weakref.ref[Image.Image], Tensor]] = {}
+
+    def get(self, image: Image.Image) -> Tensor | None:
+        """The features of this very object."""
+        picture, features = self._kept.get(id(image), (None, None))
+        return features if picture is not None and picture() is image else None
+
+    def put(self, image: Image.Image, features: Tensor) -> None:
+        """Remember the features of a picture."""
+        place, kept = id(image), self._kept
+        # A row of its own: a view would keep its whole batch.
+        kept[place] = weakref.ref(image, lambda _: kept.pop(place, None)), features.clone()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+_LOADED: weakref.WeakValueDictionary[tuple[object, ...], Clip] = weakref.WeakValueDictionary()
+
+
+def shared(key: tuple[object, ...], build: Callable[[], Clip]) -> Clip:
+    """The Clip of that key that is in use already, else the one that ``build`` makes.
+
+    The key must hold everything that decides its numbers; for files that is :func:`stamp`, not the path alone.
+    """
+    found = _LOADED.get(key)
+    if found is None:
+        found = _LOADED[key] = build()
+    return found
+
+
+def stamp(path: Path) -> tuple[object, ...]:
+    """A file or folder as it is now: where, and the sizes and times of what it holds."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    known = [(each, each.stat()) for each in files if each.is_file()]
+    return str(path.resolve()), *((each.name, status.st_size, status.st_mtime_ns) for each, status in known)
+
+
+def load(model: str, processor: str | None, fallback: str, *, dtype: runtime.Dtype, device: str, original: bool = False) -> Clip:
+    """A CLIP in transformers' layout; the one that is in use already where there is one.
 
     Args:
         model: where its weights are (see :mod:`pairwright.weights`).
@@ -87,26 +154,52 @@ def load(model: str, processor: str | None, fallback: str, *, dtype: runtime.Dty
         fallback: whose, where that folder has none.
         dtype: the number format of the network.
         device: see :func:`pairwright.runtime.device`.
+        original: preprocess with :func:`original_transform` instead of transformers' own.
 
     Raises:
         pairwright.weights.WeightsError: something is not there, or the weights do not fit.
     """
-    from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
-
     where = runtime.device(device)
     folder = weights.locate(model, patterns=WEIGHT_FILES)
-    network = state_dicts.pretrained(CLIPModel, folder, runtime.dtype(dtype))
-    own = processor is None and has_processor(folder)
+    own = processor is None and has_processor(folder, tokenizer_only=original)
     source = folder if own else weights.locate(processor or fallback, patterns=PROCESSOR_FILES)
-    # The PIL backend by name: with torchvision present transformers would choose another, up to 1/255 away.
-    images = CLIPImageProcessorPil.from_pretrained(source, local_files_only=True)
-    return Clip(network, CLIPTokenizer.from_pretrained(source, local_files_only=True), images, where)
+    if not has_processor(source, tokenizer_only=original):
+        needed = "a tokenizer (tokenizer.json or vocab.json)" + ("" if original else " and preprocessor_config.json")
+        raise weights.WeightsError(f"{source} lacks {needed}: name a folder or hub id that has it as processor.")
+
+    def build() -> Clip:
+        from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+        network = state_dicts.pretrained(CLIPModel, folder, torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(source, local_files_only=True)
+        size = network.config.vision_config.image_size
+        # The PIL backend by name: with torchvision present transformers would choose another, up to 1/255 away.
+        images = None if original else CLIPImageProcessorPil.from_pretrained(source, local_files_only=True)
+        transform = processed(images) if images else at(size, original_transform)
+        return Clip(network, tokenizer, transform, where, runtime.dtype(dtype))
+
+    return shared((stamp(folder), stamp(source), dtype, str(where), original), build)
 
 
-def has_processor(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer and a preprocessing of its own."""
+def processed(processor: Any) -> Transform:
+    """The preprocessing of one of transformers' image processors."""
+
+    def transform(images: Sequence[Image.Image]) -> Tensor:
+        pixels: Tensor = processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return pixels
+
+    return transform
+
+
+def at(size: int, transform: Callable[[Sequence[Image.Image], int], Tensor]) -> Transform:
+    """A preprocessing to a given size."""
+    return lambda images: transform(images, size)
+
+
+def has_processor(folder: Path, *, tokenizer_only: bool = False) -> bool:
+    """Whether a folder holds a tokenizer and, unless that is enough, a preprocessing of its own."""
     tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.json").exists()
-    return tokenizer and (folder / "preprocessor_config.json").exists()
+    return tokenizer and (tokenizer_only or (folder / "preprocessor_config.json").exists())
 
 
 def original_transform(images: Sequence[Image.Image], size: int) -> Tensor:

@@ -26,7 +26,7 @@ PROCESSOR = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
 def load(
     *,
-    model: str = "yuvalkirstain/PickScore_v1",
+    model: str = "yuvalkirstain/PickScore_v1@a4e4367c6dfa7288a00c550414478f865b875800",
     processor: str | None = None,
     dtype: runtime.Dtype = "bfloat16",
     device: str = "auto",

@@ -1,0 +1,146 @@
+"""What is scored: pictures in shards whose membership is fixed before work starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from pairwright import tables
+from pairwright.records import Picture, Prompt, Unscored
+from pairwright.store import Node
+
+IDS_PER_SHARD = 64
+
+NO_PROMPT = "no prompt"
+"""How the reason begins where a picture has no text and the reward reads one."""
+
+Item = tuple[str, tuple[Picture, Prompt | Unscored] | Unscored]
+"""A picture's id, and what is scored, or why there is nothing to score. A prompt may be missing with a reason: rewards that
+do not read one score the picture all the same."""
+
+
+class PictureSet(Protocol):
+    """Pictures to score, with what belongs to each."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Stands for every picture and prompt of the set."""
+        ...
+
+    @property
+    def choice(self) -> Mapping[str, str]:
+        """What of that is scored, where it is not all; part of the scores' fingerprint."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether no picture can arrive any more."""
+        ...
+
+    def sizes(self) -> dict[int, int]:
+        """Pictures per shard, by the shard's number."""
+        ...
+
+    def read(self, shard: int) -> list[Item]:
+        """The pictures of one shard, in order.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Every picture of a node whose ``data`` table has ``id`` and ``image`` (``PICTURES``, ``GENERATED``, ``EDITS``)."""
+
+    node: Node
+    prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    """By picture id, for tables without captions. They are not part of the fingerprint: they must follow from the pictures'
+    own inputs. Default: the row's own caption."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The node's."""
+        return self.node.fingerprint
+
+    @property
+    def choice(self) -> Mapping[str, str]:
+        """All of it."""
+        return {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether the node is complete."""
+        return self.node.complete
+
+    def sizes(self) -> dict[int, int]:
+        """Rows of each shard that is there."""
+        return {_index(path): int(pq.read_metadata(path).num_rows) for path in self.node.shards()}
+
+    def read(self, shard: int) -> list[Item]:
+        """See :meth:`PictureSet.read`.
+
+        Raises:
+            ValueError: the table has no captions and no prompt was given.
+        """
+        return [_item(row, self.prompts) for row in self.node.read_shard(shard).to_pylist()]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The named pictures of a node, in their order, 64 to a shard. Another choice or order is another set."""
+
+    node: Node
+    ids: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """The node's."""
+        return self.node.fingerprint
+
+    @property
+    def choice(self) -> Mapping[str, str]:
+        """A digest of the ids."""
+        return {"ids": hashlib.sha256("\n".join(self.ids).encode()).hexdigest()[:16]}
+
+    @property
+    def whole(self) -> bool:
+        """They are named, so that none can arrive."""
+        return True
+
+    def sizes(self) -> dict[int, int]:
+        """So many ids per shard."""
+        return {shard: len(part) for shard, part in enumerate(self._parts)}
+
+    def read(self, shard: int) -> list[Item]:
+        """See :meth:`PictureSet.read`.
+
+        Raises:
+            KeyError: the node has no such picture.
+        """
+        found = tables.PictureIndex(self.node).get(self._parts[shard])
+        return [(picture.id, (picture, Prompt(picture.caption))) for picture in found]
+
+    @property
+    def _parts(self) -> list[Sequence[str]]:
+        return [self.ids[start : start + IDS_PER_SHARD] for start in range(0, len(self.ids), IDS_PER_SHARD)]
+
+
+def _item(row: Mapping[str, Any], prompts: Mapping[str, Prompt]) -> Item:
+    name = row["id"]
+    if row["image"] is None:
+        return name, Unscored(f"no picture: {row.get('failed') or 'none was stored'}")
+    if name not in prompts and "caption" not in row:
+        raise ValueError(f"picture {name} comes from a table without captions and no prompt was given for it")
+    prompt = prompts[name] if name in prompts else tables.prompt_of(row)
+    return name, (Picture(name, row["image"]["bytes"], prompt.text), prompt)
+
+
+def _index(shard: Path) -> int:
+    return int(shard.stem.rsplit("-", 1)[1])

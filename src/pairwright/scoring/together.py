@@ -1,0 +1,206 @@
+"""Several rewards over the same pictures: each picture is read and decoded once for all rewards that fit side by side.
+
+Rewards get the very same :class:`~pairwright.records.Picture` objects, batch by batch, so that whoever keeps features by
+picture (``rewards/_clip.py``) computes them once for all rewards on one network. Large networks have the memory to
+themselves, one after the other. While one batch is scored, the next is decoded in threads.
+"""
+
+from __future__ import annotations
+
+import ast
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+
+from pairwright import hardware, places, plugins, tables
+from pairwright.options import Plugin
+from pairwright.progress import SILENT, Progress
+from pairwright.records import Picture, Prompt, Unscored
+from pairwright.scoring.pictures import Item, PictureSet
+from pairwright.scoring.scorer import Scorer
+from pairwright.scoring.tables import columns_file, summary
+from pairwright.store import Node, Store, write_json
+
+ALONE_BYTES = 6e9
+"""Weights from this size on are loaded by themselves: 7B networks in 16 bits have 14 GB, CLIP-H in 32 bits 4 GB."""
+_DECODERS = 8
+"""Threads that decode ahead, at most: one core decodes some 70 photographs of 512 pixels a second."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which shards one of several workers scores. Membership follows from the shard's number alone."""
+
+    rank: int = 0
+    of: int = 1
+
+    def __contains__(self, shard: int) -> bool:
+        return shard % self.of == self.rank
+
+
+WHOLE = Share()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch of pictures that all rewards of a pass score."""
+
+    shard: int
+    items: list[Item]
+    last: bool
+    """Whether the shard ends with it."""
+
+
+def score_node(
+    store: Store,
+    pictures: Node,
+    reward: Plugin,
+    *,
+    prompts: Mapping[str, Prompt] | None = None,
+    batch: int = 32,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Node:
+    """The scores of every picture in a node; see :meth:`Scorer.node`."""
+    return Scorer(reward, batch, device, progress).node(store, pictures, prompts)
+
+
+def score_together(
+    store: Store, pictures: PictureSet, scorers: Sequence[Scorer], *, share: Share = WHOLE, progress: Progress = SILENT
+) -> list[Node]:
+    """The scores of a set by each of the rewards, computed where they are missing. All of them are in memory at once.
+
+    Args:
+        store: where the scores are kept.
+        pictures: what is scored.
+        scorers: the rewards; see :func:`passes` for those that do not fit together.
+        share: only these shards. A result is finished by whoever finds all of its shards there.
+        progress: whom to tell.
+
+    Returns:
+        one node per reward, in order.
+
+    Raises:
+        ValueError, StoreError: as :meth:`Scorer.node`.
+    """
+    nodes = [each.at(store, pictures) for each in scorers]
+    unfinished = [(scorer, node) for scorer, node in zip(scorers, nodes, strict=True) if not node.complete]
+    if not unfinished:
+        return nodes
+    started = time.monotonic()
+    whole = pictures.whole  # asked before the shards are listed: then none can arrive afterwards
+    sizes = pictures.sizes()
+    lacking = {
+        shard: lacked
+        for shard in sorted(sizes)
+        if shard in share and (lacked := [pair for pair in unfinished if not pair[1].shard(shard).exists()])
+    }
+    _describe([pair for pair in unfinished if any(pair in each for each in lacking.values()) or not columns_file(pair[1]).exists()])
+    _fill(pictures, sizes, lacking, progress, share)
+    for _, node in unfinished:
+        if whole and all(node.shard(shard).exists() for shard in sizes):
+            node.finish(**summary(node), seconds=round(time.monotonic() - started, 3))
+    return nodes
+
+
+def _describe(pairs: Iterable[tuple[Scorer, Node]]) -> None:
+    for scorer, node in pairs:
+        write_json(columns_file(node), [asdict(column) for column in scorer.reward.columns])
+
+
+def _fill(
+    pictures: PictureSet,
+    sizes: Mapping[int, int],
+    lacking: Mapping[int, list[tuple[Scorer, Node]]],
+    progress: Progress,
+    share: Share,
+) -> None:
+    if not lacking:
+        return
+    names = list(dict.fromkeys(scorer.plugin.name for pairs in lacking.values() for scorer, _ in pairs))
+    total = sum(size for shard, size in sizes.items() if shard in share)
+    batch = max(scorer.batch for pairs in lacking.values() for scorer, _ in pairs)
+    with progress.task(f"score {', '.join(names)}", total, total - sum(sizes[shard] for shard in lacking)) as task:
+        rows: dict[str, list[dict[str, object]]] = {}
+        for part in _decoded_ahead(_parts(pictures, lacking, batch)):
+            for scorer, node in lacking[part.shard]:
+                rows.setdefault(node.fingerprint, []).extend(scorer.rows(part.items))
+                if part.last:
+                    node.write(part.shard, rows.pop(node.fingerprint), tables.scores(scorer.reward.columns))
+            task.advance(len(part.items))
+
+
+def _parts(pictures: PictureSet, shards: Iterable[int], batch: int) -> Iterator[_Part]:
+    for shard in shards:
+        items = pictures.read(shard)
+        starts = range(0, len(items), batch) if items else [0]
+        for start in starts:
+            yield _Part(shard, [_fresh(each) for each in items[start : start + batch]], last=start == starts[-1])
+
+
+def _fresh(item: Item) -> Item:
+    """A copy that has not been decoded: a picture's pixels go with its batch, its file with its shard."""
+    name, content = item
+    return item if isinstance(content, Unscored) else (name, (replace(content[0]), content[1]))
+
+
+def _decoded_ahead(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The parts, each decoded in threads while the one before it is scored."""
+    waiting: deque[tuple[_Part, list[Future[None]]]] = deque()
+    with ThreadPoolExecutor(min(hardware.cores(), _DECODERS), "decode") as pool:
+        for part in parts:
+            contents = [content for _, content in part.items if not isinstance(content, Unscored)]
+            waiting.append((part, [pool.submit(_decode, picture) for picture, _ in contents]))
+            if len(waiting) > 1:
+                yield _ready(*waiting.popleft())
+        while waiting:
+            yield _ready(*waiting.popleft())
+
+
+def _ready(part: _Part, decoding: Iterable[Future[None]]) -> _Part:
+    for each in decoding:
+        each.result()
+    return part
+
+
+def _decode(picture: Picture) -> None:
+    with suppress(Exception):  # whoever needs the pixels meets it again, and says so
+        picture.image  # noqa: B018 - decoded and kept by the picture
+
+
+def passes(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
+    """The rewards that are in memory together: all small ones first, then each large one by itself.
+
+    A reward whose weights have an unknown size counts as large.
+    """
+    if len(scorers) < 2:
+        return [[each] for each in scorers]
+    hub = places.Hub()
+    alone = [each for each in scorers if _is_large(each.plugin, hub)]
+    small = [each for each in scorers if each not in alone]
+    return [*([small] if small else []), *([each] for each in alone)]
+
+
+def _is_large(plugin: Plugin, hub: places.Hub) -> bool:
+    model = weights_of(plugin)
+    if model is None:
+        return False
+    found = places.place(model, "weights", hub)
+    return found.state != "missing" and (found.bytes is None or found.bytes >= ALONE_BYTES)
+
+
+def weights_of(plugin: Plugin) -> str | None:
+    """The weights that a reward names: as it was asked to, else its default; None where it has none."""
+    if "model" in plugin.options:
+        return str(plugin.options["model"])
+    for option in plugins.signature("rewards", plugin.name).options:
+        if option.name == "model" and option.default is not None:
+            try:
+                value = ast.literal_eval(option.default)
+            except (ValueError, SyntaxError):
+                return None
+            return value if isinstance(value, str) else None
+    return None
