@@ -11,7 +11,10 @@ import pytest
 
 from pairwright import cli, options, recipe
 
-VERBS = ["run", "curate", "train", "generate", "score", "compare", "report", "plan", "recipes", "init", "doctor", "gc"]
+VERBS = [
+    *("run", "curate", "train", "generate", "score", "compare", "export", "export model", "report", "plan", "recipes", "init"),
+    *("doctor", "gc"),
+]
 
 
 def called(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -23,7 +26,7 @@ def test_every_verb_has_help_and_needs_no_torch_for_it(verb: str) -> None:
     code = f"""
 import sys
 from pairwright import cli
-sys.argv = ["pairwright", {verb!r}, "--help"]
+sys.argv = ["pairwright", *{verb!r}.split(), "--help"]
 try:
     cli.main()
 except SystemExit as error:

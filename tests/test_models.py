@@ -101,8 +101,9 @@ def test_a_moved_store_still_holds_its_models(base: str, store: Store, tmp_path:
     assert ref.identity(moved) == before
 
 
-def test_json_gives_the_same_model_back(base: str, store: Store) -> None:
-    ref = resolve(base, store, f"{base}:0.25")
+def test_json_gives_the_same_model_back(base: str, store: Store, tmp_path: Path) -> None:
+    ref = resolve(base, store, base, f"{lora(tmp_path / 'one')}:0.25")
+    assert [layer.kind for layer in ref.layers] == ["weights", "adapter"]
     assert ModelRef.from_json(json.loads(json.dumps(ref.to_json()))) == ref
 
 
@@ -112,6 +113,17 @@ def test_identity_is_content_and_not_place(base: str, store: Store, tmp_path: Pa
     assert identities[0] == identities[1] != identities[2]
     assert resolve(base, store, f"{one}:0.5").identity(store) != identities[0]
     assert identities[0]["base"] == weights.identity(base)
+
+
+def test_the_strength_that_peft_keeps_beside_the_file_is_part_of_the_identity(base: str, store: Store, tmp_path: Path) -> None:
+    folder = lora(tmp_path / "peft")
+    ref = resolve(base, store, str(folder))
+    identities = [ref.identity(store)["layers"][0]]
+    for alpha in (4, 8):
+        write_json(folder / "adapter_config.json", {"lora_alpha": alpha})
+        identities.append(ref.identity(store)["layers"][0])
+    assert len({identity.get("config") for identity in identities}) == 3
+    assert len({identity["weights"] for identity in identities}) == 1
 
 
 def test_other_formats_than_safetensors_are_not_read(base: str, store: Store, tmp_path: Path) -> None:

@@ -230,3 +230,22 @@ def test_an_inherited_quantile_gives_way_to_a_threshold(tmp_path: Path) -> None:
 def test_what_can_be_known_from_the_recipe_alone_is_said_before_anything_runs(change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe.load("tiny", [change])
+
+
+def test_false_takes_an_inherited_step_away_and_nothing_may_still_need_it(file: Path) -> None:
+    child = file.with_name("child.toml")
+    child.write_text('extends = "mine.toml"\nname = "child"\n[step]\nstage2 = false\n')
+    assert [step.name for step in one(child).steps] == ["pairs", "stage1"]
+    child.write_text('extends = "mine.toml"\nname = "child"\n[step]\npairs = false\n')
+    with pytest.raises(RecipeError, match=r"step\.stage1\.from: there is no step 'pairs'"):
+        one(child)
+
+
+def test_a_checkpoint_of_a_step_makes_the_step_an_input(file: Path) -> None:
+    found = one(file, 'stage2.reference = "stage1@step-00000100"', 'stage2.start = "tiny:base"')
+    assert found.steps[-1].inputs == ("pairs", "stage1")
+
+
+def test_a_focus_of_pairs_is_refused_where_there_are_none(file: Path) -> None:
+    with pytest.raises(RecipeError, match=r"stage1.*focus is read by the objectives dpo, ipo and hinge only"):
+        one(file, 'stage1.focus.on = "mask"')

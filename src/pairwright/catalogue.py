@@ -78,7 +78,8 @@ TOKENIZERS = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "google-bert/bert-base-un
 """Hub ids of which only tokenizer and preprocessing are read: a few MB."""
 
 _U2NET = "The authors' file is linked from github.com/xuebinqin/U-2-Net; give its path as model."
-ELSEWHERE: Mapping[str, str] = {"u2net.pth": _U2NET, "u2netp.pth": _U2NET}
+_LAION = "The authors' file is in github.com/LAION-AI/aesthetic-predictor; give its path as model."
+ELSEWHERE: Mapping[str, str] = {"u2net.pth": _U2NET, "u2netp.pth": _U2NET, "sa_0_4_vit_l_14_linear.pth": _LAION}
 """Where files come from that no hub repository holds."""
 
 

@@ -7,6 +7,7 @@ Arguments are tyro's, made from the typed options, so that every field of every 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -22,7 +23,7 @@ import tyro
 from pydantic import TypeAdapter, ValidationError
 from tyro.constructors import PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from pairwright import __version__, options
+from pairwright import __version__, options, ranks
 from pairwright.errors import Explained
 
 app = tyro.extras.SubcommandApp()
@@ -40,6 +41,8 @@ Changes = Annotated[
     tyro.conf.arg(name="set", metavar="STEP.FIELD=VALUE", help="Change a field; a TOML assignment: --set 'stage1.steps = 300'."),
 ]
 RecipeName = Annotated[str, tyro.conf.arg(metavar="RECIPE", help="A file, or the name of a shipped recipe.")]
+Flag = tyro.conf.UseCounterAction[int]
+"""A word that takes no value."""
 Folder = Annotated[Path, tyro.conf.arg(metavar="RUN", help="A run's folder, for instance runs/demo.")]
 
 
@@ -72,9 +75,23 @@ def _curate(place: Annotated[Place, tyro.conf.arg(name="")], curate: Annotated[o
 
 
 @app.command(name="train")
-def _train(place: Annotated[Place, tyro.conf.arg(name="")], train: Annotated[options.Train, tyro.conf.arg(name="")]) -> None:
-    """Align a model with pairs: stage 1 (dro), stage 2 (dpo), or supervised tuning (sft)."""
-    _one_step(place, "train", train)
+def _train(
+    place: Annotated[Place, tyro.conf.arg(name="")],
+    train: Annotated[options.Train, tyro.conf.arg(name="")],
+    *,
+    calibrate: tyro.conf.UseCounterAction[int] = 0,
+) -> None:
+    """Align a model with pairs: stage 1 (dro), stage 2 (dpo), or supervised tuning (sft).
+
+    Args:
+        place: where the step belongs.
+        train: what is trained and how.
+        calibrate: do not train, but measure on 64 pairs how large gains become, and say what beta means there.
+    """
+    if calibrate:
+        _calibrate(place, train)
+    else:
+        _one_step(place, "train", train)
 
 
 @app.command(name="generate")
@@ -86,15 +103,86 @@ def _generate(
 
 
 @app.command(name="score")
-def _score(place: Annotated[Place, tyro.conf.arg(name="")], score: Annotated[options.Score, tyro.conf.arg(name="")]) -> None:
-    """Score generated pictures with any rewards."""
-    _one_step(place, "score", score)
+def _score(
+    pictures: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURES")] = "",
+    *,
+    named: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="with", metavar="NAME,...")] = (),
+    changes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="NAME.OPTION=VALUE")] = (),
+    rewards: tuple[options.Plugin, ...] = (),
+    out: Path | None = None,
+    plan: Flag = 0,
+    batch_size: int = 32,
+    device: str = "auto",
+    devices: tuple[str, ...] = (),
+    run: str = "",
+    step: str = "",
+    inputs: Annotated[tuple[str, ...], tyro.conf.arg(name="from")] = (),
+    root: Root = Path("runs"),
+) -> None:
+    """Score pictures with any rewards: a folder, a list of files, Parquet files, a run, or as a step of a run.
+
+    Args:
+        pictures: folder with captions, list of files and prompts (.jsonl, .csv, .tsv), Parquet files or a run's folder.
+        named: rewards, with commas between them.
+        changes: an option of a reward: --set pickscore.model=tiny:pickscore.
+        rewards: the same as --with, in words of their own or as TOML tables.
+        out: write one table of all scores here: .csv, .jsonl or .parquet.
+        plan: only say what would be downloaded, how much memory is needed and about how long it takes.
+        batch_size: pictures per forward.
+        device: cpu, cuda, cuda:1, mps or auto.
+        devices: several devices share the pictures, each in a process of its own; with commas or as words.
+        run: without PICTURES: name of the run that this is a step of.
+        step: name of this step in the run.
+        inputs: steps of the run whose pictures are scored.
+        root: folder of the runs and of the store.
+    """
+    spread = tuple(name for word in devices for name in word.split(",") if name)
+    chosen = options.rewards(named, changes, rewards)
+    asked = options.Score(rewards=chosen, batch_size=max(batch_size, 1), device=device, devices=spread)
+    if not pictures:
+        if not (run and step):
+            raise options.WordError("say what to score: a folder, a list, Parquet files or a run; or --run, --step and --from")
+        _one_step(Place(run, step, inputs, root), "score", asked)
+        return
+    _collection(pictures, asked, root, out, only_plan=bool(plan))
 
 
 @app.command(name="compare")
 def _compare(place: Annotated[Place, tyro.conf.arg(name="")], compare: Annotated[options.Compare, tyro.conf.arg(name="")]) -> None:
     """Compare models by their scores: paired, clustered by prompt, corrected for many metrics."""
     _one_step(place, "compare", compare)
+
+
+exports = tyro.extras.SubcommandApp()
+app.command(exports, name="export", help="Write what was made for other programs.")
+
+
+@exports.command(name="model")
+def _export_model(
+    model: tyro.conf.Positional[Annotated[options.Model, tyro.conf.arg(metavar="MODEL")]],
+    export: Annotated[options.Export, tyro.conf.arg(name="")],
+    *,
+    formats: Annotated[tuple[options.ExportFormat, ...], tyro.conf.arg(name="as")] = ("diffusers",),
+    out: Path | None = None,
+    replace: bool = False,
+    root: Root = Path("runs"),
+) -> None:
+    """Write a model as a LoRA, a merged network or a whole pipeline.
+
+    Args:
+        model: runs/<run>/<step>, one of its checkpoints runs/<run>/<step>@step-00000100, or any model as in a recipe.
+        export: what the files say, and how exactly.
+        formats: one or several.
+        out: a folder, or for one LoRA a .safetensors file; default: exports/<run>-<step>.
+        replace: overwrite what is there.
+        root: folder of the runs and of the store.
+    """
+    from pairwright import progress
+    from pairwright.export import export as write
+    from pairwright.store import Store
+
+    for path in write(model, formats, out, Store(root), export, replace=replace, progress=progress.choose()):
+        print(path)
 
 
 @app.command(name="report")
@@ -182,7 +270,14 @@ def main() -> None:
         print(f"pairwright {__version__}")
         return
     try:
-        app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
+        shared = sys.argv[1:2] == ["score"] and "--run" not in sys.argv  # every process scores its share
+        with contextlib.nullcontext() if shared else ranks.together():
+            if shared or ranks.rank() == 0:
+                app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
+            else:
+                from pairwright import train
+
+                train.follow()
     except KeyboardInterrupt:
         sys.exit("\ninterrupted; what was computed is kept: run the same command again to go on")
     except Explained as error:
@@ -219,6 +314,38 @@ def _one_step(place: Place, verb: str, chosen: options.Options) -> None:
     where = f"run {place.run}"
     recipe = recipes.check(recipes.parse({**document, "name": place.run, "step": steps}, where), where)
     _execute(recipe, place.root, place.step)
+
+
+def _calibrate(place: Place, chosen: options.Train) -> None:
+    """The run is read and not changed: what the step builds on must be there."""
+    from pairwright import progress, train
+    from pairwright import run as runner
+    from pairwright.context import Context
+    from pairwright.store import Store
+
+    inputs = {name: runner.result(place.root / place.run, name) for name in place.inputs}
+    print(train.calibrate(chosen, Context(Store(place.root), inputs, progress.choose())).said())
+
+
+def _collection(pictures: str, asked: options.Score, root: Path, out: Path | None, *, only_plan: bool) -> None:
+    """Pictures that are no step of a run: scored, summed up, exported."""
+    from pairwright import evaluate, progress
+
+    if out is not None:
+        evaluate.check_format(out)
+    if only_plan:
+        from pairwright.plan.scores import plan_scores
+
+        print(plan_scores(asked, *evaluate.outline(pictures, asked)))
+        return
+    scored = evaluate.score_collection(pictures, asked, root, progress=progress.choose())
+    if not scored.complete:
+        print("this process has scored its share; the one that ends last finishes the result")
+        return
+    print(evaluate.summary(scored))
+    if out is not None:
+        evaluate.export(scored, out)
+        print(out)
 
 
 def _document(place: Place) -> dict[str, Any]:

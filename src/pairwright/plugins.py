@@ -24,7 +24,7 @@ from pairwright.suggestions import hint
 Shelf = Literal["sources", "rewards", "saliency", "perturbations"]
 SHELVES: tuple[Shelf, ...] = ("sources", "rewards", "saliency", "perturbations")
 
-EXECUTION_OPTIONS = frozenset({"device", "batch_size", "workers"})
+EXECUTION_OPTIONS = frozenset({"device", "batch_size", "workers", "server", "key_from", "timeout"})
 """Options of any plug-in that change how fast it runs and not what comes out: never fingerprinted."""
 
 

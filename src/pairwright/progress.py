@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 LINE_EVERY_SECONDS = 15.0
 
@@ -108,6 +111,7 @@ class _Live:
             bars.TimeElapsedColumn(),
             bars.TextColumn("left"),
             bars.TimeRemainingColumn(),
+            _speed(),
             bars.TextColumn("[dim]{task.fields[facts]}"),
         )
         with bars.Progress(*columns, console=self._console) as shown:
@@ -116,6 +120,21 @@ class _Live:
 
     def say(self, text: str) -> None:
         self._console.print(text, markup=False)
+
+
+def _speed() -> ProgressColumn:
+    """A column with units per second."""
+    from rich.progress import ProgressColumn
+    from rich.progress import Task as Shown
+    from rich.text import Text
+
+    class Speed(ProgressColumn):
+        """See :func:`_speed`."""
+
+        def render(self, task: Shown) -> Text:
+            return Text(f"{task.speed:.3g}/s" if task.speed else "", style="dim")
+
+    return Speed()
 
 
 class _Bar:

@@ -49,7 +49,11 @@ class Source(Protocol):
 
 @runtime_checkable
 class Reward(Protocol):
-    """Scores pictures. ``columns`` name what it reports, in order."""
+    """Scores pictures. ``columns`` name what it reports, in order.
+
+    A reward that looks at pictures alone may say so with an attribute ``needs_prompt = False``: then pictures without any text
+    are scored by it, where other rewards leave them unscored.
+    """
 
     @property
     def columns(self) -> tuple[Column, ...]:

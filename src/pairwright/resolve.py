@@ -15,8 +15,11 @@ from typing import Any
 from pairwright import plugins, weights
 from pairwright.options import Plugin
 
-WEIGHT_OPTIONS = frozenset({"model", "processor"})
+WEIGHT_OPTIONS = frozenset({"model", "processor", "backbone"})
 """Options of any plug-in that name weights (see :mod:`pairwright.weights`)."""
+
+FILE_OPTIONS = frozenset({"rubric"})
+"""Options that name something that ships, or a file of the user's own; the file stands by its content."""
 
 
 def meaning(shelf: plugins.Shelf, plugin: Plugin) -> dict[str, Any]:
@@ -35,7 +38,10 @@ def meaning(shelf: plugins.Shelf, plugin: Plugin) -> dict[str, Any]:
     for name in WEIGHT_OPTIONS & resolved.keys():
         # A published processor is often only the fallback of a model that brings its own: its name is enough, and no
         # fingerprint then hangs on whether it happens to be cached.
-        if isinstance(resolved[name], str) and (name == "model" or weights.is_local(resolved[name])):
+        if isinstance(resolved[name], str) and (name != "processor" or weights.is_local(resolved[name])):
+            resolved[name] = weights.identity(resolved[name])
+    for name in FILE_OPTIONS & resolved.keys():
+        if isinstance(resolved[name], str) and Path(resolved[name]).expanduser().is_file():
             resolved[name] = weights.identity(resolved[name])
     record: dict[str, Any] = {"name": plugin.name, "options": resolved}
     if "." in plugin.name:

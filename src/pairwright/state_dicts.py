@@ -20,6 +20,9 @@ from pairwright.weights import WeightsError
 COUNTERS = ("num_batches_tracked", "position_ids")
 """Endings of buffers that carry nothing learned: some files have them, some do not."""
 
+WRAPPERS = ("state_dict", "model_state_dict")
+"""Under which names training scripts put the tensors beside their other state."""
+
 _SHOWN = 12
 
 
@@ -41,8 +44,9 @@ def read(path: Path) -> dict[str, Tensor]:
             raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
         return state
     content = _unpickle(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
     if not isinstance(content, dict) or not all(isinstance(each, Tensor) for each in content.values()):
         raise WeightsError(f"{path} holds no dictionary of tensors")
     return content
@@ -57,8 +61,15 @@ def _unpickle(path: Path) -> Any:
         raise WeightsError(f"{path} cannot be read as weights: {error}") from error
 
 
-def fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
+def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, assign: bool = False) -> None:
     """Copy ``state`` into ``network``; counters of batches and positions may be missing or left over.
+
+    Args:
+        network: gets the values.
+        state: by the network's keys.
+        what: where they come from, for messages.
+        assign: take the tensors themselves, in their own number format, instead of copying them; for networks without
+            storage.
 
     Raises:
         WeightsError: missing or unexpected keys or other shapes, all of them named.
@@ -70,7 +81,7 @@ def fill(network: nn.Module, state: dict[str, Tensor], what: str) -> None:
         if name in state and tuple(state[name].shape) != shape
     ]
     complain(what, missing=expected.keys() - state.keys(), unexpected=state.keys() - expected.keys(), shapes=shapes)
-    network.load_state_dict({name: each for name, each in state.items() if name in expected}, strict=False)
+    network.load_state_dict({name: each for name, each in state.items() if name in expected}, strict=False, assign=assign)
 
 
 def pretrained(kind: Any, folder: Path, number: torch.dtype | None = None) -> Any:

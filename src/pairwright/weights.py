@@ -22,6 +22,7 @@ from pairwright.errors import Explained
 
 TINY_PREFIX = "tiny:"
 _HUB_ID = re.compile(r"^\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?$")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class WeightsError(Explained, RuntimeError):
@@ -100,12 +101,14 @@ def _snapshot(name: str, patterns: Sequence[str] | None) -> Path:
 def identity(name: str) -> str:
     """What a fingerprint says of weights: hub ids by their commit, everything local by its content.
 
-    The commit is the cached one, else the hub's. Where neither is known (offline), the revision as given stands for it:
-    such weights cannot be loaded either.
+    A commit that is named stands for itself. Else it is the cached one, or the hub's. Where neither is known (offline), the
+    revision as given stands for it: such weights cannot be loaded either.
     """
     if is_local(name):
         return f"sha256:{_digest(locate(name))}"
     repository, revision = split_revision(name)
+    if revision and _COMMIT.fullmatch(revision):
+        return name
     commit = _cached_commit(repository, revision or "main") or _hub_commit(repository, revision)
     return f"{repository}@{commit or revision or 'main'}"
 

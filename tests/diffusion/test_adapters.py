@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from pairwright import runtime
 from pairwright.diffusion import adapters, lora_files
@@ -178,8 +178,9 @@ def test_averaged_values_are_written_instead_of_the_current_ones(sd15: Sd15, tmp
     add(sd15, "policy")
     averaged = {key: torch.full_like(value, 0.25) for key, value in adapters.parameters(sd15.network, "policy").items()}
     adapters.save(sd15, ["policy"], tmp_path, {}, averaged)
-    tensors, _ = lora_files.read(tmp_path / LORA_FILE, "unet")
-    assert all(torch.equal(value, averaged[key]) for key, value in tensors.items())
+    stored = load_file(tmp_path / LORA_FILE)
+    assert stored.keys() == {f"unet.{key}" for key in averaged}
+    assert all(torch.equal(stored[f"unet.{key}"], value) for key, value in averaged.items())
 
 
 def test_a_file_without_settings_has_alpha_equal_to_each_rank(sd15: Sd15, load: Callable[..., Sd15], tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_a_file_without_settings_has_alpha_equal_to_each_rank(sd15: Sd15, load: 
     assert sorted({layer.r["plain"] for layer in adapters.lora_layers(again.network)}) == [2, 4]
 
 
-@pytest.mark.parametrize("key", ["text_encoder.x.lora_A.weight", "lora_unet_down_blocks_0.lora_down.weight"])
+@pytest.mark.parametrize("key", ["text_encoder.x.lora_A.weight", "lora_unet_down_blocks_9.lora_down.weight"])
 def test_keys_that_would_be_ignored_are_refused(sd15: Sd15, tmp_path: Path, key: str) -> None:
     save_file({key: torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     with pytest.raises(ModelError, match=key.split(".", maxsplit=1)[0]):
@@ -208,13 +209,38 @@ def test_an_adapter_of_another_model_is_refused(sd15: Sd15, tmp_path: Path) -> N
     save_file(
         {f"{key}.lora_A.weight": torch.zeros(2, 64), f"{key}.lora_B.weight": torch.zeros(64, 2)}, tmp_path / "other.safetensors"
     )
-    with pytest.raises(ModelError, match="does not fit sd15"):
+    with pytest.raises(ModelError, match=r"a layer on sd15 .*does not fit"):
         adapters.attach(sd15, "other", tmp_path / "other.safetensors")
 
 
 def test_targets_that_do_not_exist_are_refused(sd15: Sd15) -> None:
     with pytest.raises(ModelError, match="to_nothing"):
         adapters.add(sd15, "policy", rank=4, alpha=4, targets=["to_nothing"], seed=0)
+
+
+def test_kohyas_convolutions_and_mixed_strengths_are_what_they_add_to_the_weights(
+    sd15: Sd15, load: Callable[..., Sd15], tmp_path: Path
+) -> None:
+    names = lora_files.of(sd15.network, "unet")
+    generator = torch.Generator().manual_seed(0)
+    modules = [name for name in names.shapes if name.endswith(("to_q", "conv1", "proj_in", "time_emb_proj", "ff.net.2"))]
+    changes = {}
+    for rank, name in enumerate(modules, 1):
+        out, *inputs = names.shapes[name]
+        down = torch.randn((rank, *inputs), generator=generator)
+        up = torch.randn((out, rank, *[1] * (len(inputs) - 1)), generator=generator)
+        changes[name] = lora_files.Change(down, up * 0.01, float(rank % 3 + 1))
+    lora_files.write(tmp_path / "x.safetensors", changes, names, {}, "kohya")
+    adapters.attach(sd15, "foreign", tmp_path / "x.safetensors", scale=0.5)
+    by_hand = load()
+    bare = predict(by_hand)
+    with torch.no_grad():
+        for name, change in changes.items():
+            weight = by_hand.network.get_submodule(name).weight
+            assert isinstance(weight, torch.Tensor)
+            weight += 0.5 * change.delta()
+    torch.testing.assert_close(predict(sd15), predict(by_hand), atol=1e-5, rtol=1e-5)
+    assert (predict(sd15) - bare).abs().max() > 0.01
 
 
 def test_the_average_warms_up() -> None:

@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline
 
-from pairwright import runtime
+from pairwright import runtime, state_dicts
 from pairwright.diffusion import sampling
+from pairwright.diffusion.families import Family, load_base
 from pairwright.diffusion.families.sd15 import Sd15
 from pairwright.diffusion.sampling import SamplingError, Settings
+from pairwright.models import ModelRef
 from tests.miniatures.sd15 import write_sd15
+from tests.miniatures.sd35 import write_sd35
+from tests.miniatures.sdxl import write_sdxl
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 
@@ -19,7 +23,7 @@ KEYS = ["a#0", "a#1", "b#0"]
 PROMPTS = ["a red rose", "a red rose", "tulip"]
 
 
-def ours(family: Sd15, settings: Settings, rows: slice = slice(None), negative: str = "") -> torch.Tensor:
+def ours(family: Family, settings: Settings, rows: slice = slice(None), negative: str = "") -> torch.Tensor:
     noise = sampling.initial_noise(family, 32, KEYS[rows], settings.seed)
     return sampling.sample(family, family.condition(PROMPTS[rows]), family.condition([negative]), noise, KEYS[rows], settings)
 
@@ -50,6 +54,62 @@ def test_the_latents_are_those_of_diffusers_own_pipeline(sd15: Sd15, base: str, 
     found = ours(sd15, settings, negative="blurry")
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     assert found.std() > 0.5
+
+
+WRITERS: dict[str, Callable[[Path], Path]] = {"sdxl": write_sdxl, "sd35": write_sd35}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {name: write(tmp_path_factory.mktemp(name)) for name, write in WRITERS.items()}
+
+
+def family_of(folders: dict[str, Path], name: str) -> Family:
+    return load_base(ModelRef(str(folders[name]), name), dtype="float32", device=torch.device("cpu"))
+
+
+def theirs_of(folder: Path) -> Any:
+    with state_dicts.quietly():
+        found = DiffusionPipeline.from_pretrained(folder)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+@pytest.mark.parametrize(("name", "sampler"), [("sdxl", "model"), ("sdxl", "ddim"), ("sdxl", "dpmsolver++"), ("sd35", "model")])
+@pytest.mark.parametrize(("guidance", "negative"), [(1.0, ""), (4.5, ""), (4.5, "blurry")])
+def test_the_other_families_latents_are_those_of_diffusers_own_pipelines(
+    folders: dict[str, Path], name: str, sampler: sampling.Sampler, guidance: float, negative: str
+) -> None:
+    family, theirs = family_of(folders, name), theirs_of(folders[name])
+    theirs.scheduler = SCHEDULERS[sampler](theirs.scheduler.config) or theirs.scheduler
+    noise = sampling.initial_noise(family, 32, KEYS, 0)
+    options = {"num_inference_steps": 6, "guidance_scale": guidance, "height": 32, "width": 32, "output_type": "latent"}
+    negatives = [negative] * 3 if negative else None  # none at all, which SDXL's pipeline does not take for an empty text
+    expected = theirs(PROMPTS, negative_prompt=negatives, latents=noise.clone(), **options).images
+    found = ours(family, Settings(steps=6, guidance=guidance, sampler=sampler), negative=negative)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert found.std() > 0.5
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_decoded_pictures_are_those_of_diffusers_own_pipelines(folders: dict[str, Path], name: str) -> None:
+    family, theirs = family_of(folders, name), theirs_of(folders[name])
+    noise = sampling.initial_noise(family, 32, KEYS, 0)
+    options = {"num_inference_steps": 3, "guidance_scale": 4.5, "height": 32, "width": 32, "output_type": "pt"}
+    expected = theirs(PROMPTS, latents=noise.clone(), **options).images
+    torch.testing.assert_close(family.decode(ours(family, Settings(steps=3, guidance=4.5))), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
+def test_samplers_of_noise_schedules_are_not_for_a_flow(folders: dict[str, Path], sampler: sampling.Sampler) -> None:
+    with pytest.raises(SamplingError, match="sd35 is a rectified flow; use 'model'"):
+        sampling.scheduler(family_of(folders, "sd35"), sampler)
+
+
+def test_families_with_equal_latents_start_from_equal_noise(sd15: Sd15, folders: dict[str, Path]) -> None:
+    xl = sampling.initial_noise(family_of(folders, "sdxl"), 32, KEYS, 0)
+    assert torch.equal(xl, sampling.initial_noise(sd15, 32, KEYS, 0))
+    assert sampling.initial_noise(family_of(folders, "sd35"), 32, KEYS, 0).shape == (3, 16, 8, 8)
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(sd15: Sd15) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,9 +8,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from pairwright import runtime, weights
-from pairwright.diffusion.families import Condition, load_base
+from pairwright.diffusion.families import Condition, _encoders, load_base
 from pairwright.diffusion.families.sd15 import Sd15
-from pairwright.models import ModelError, ModelRef
+from pairwright.models import ModelRef
 from tests.miniatures.sd15 import write_sd15
 
 
@@ -38,7 +39,7 @@ def test_decoding_undoes_the_scale_and_stays_in_range(sd15: Sd15, base: str) -> 
 
 def test_prompts_become_the_text_encoders_last_states(sd15: Sd15, base: str) -> None:
     condition = sd15.condition(["a red tulip", ""])
-    tokens = sd15._tokenizer(["a red tulip", ""], padding="max_length", max_length=77, truncation=True, return_tensors="pt")
+    tokens = sd15._text.tokenizer(["a red tulip", ""], padding="max_length", max_length=77, truncation=True, return_tensors="pt")
     with runtime.quiet(), torch.no_grad():
         expected = CLIPTextModel.from_pretrained(f"{base}/text_encoder").eval()(tokens.input_ids)[0]
     assert condition.tensors["states"].shape == (2, 77, 32)
@@ -87,10 +88,23 @@ def test_v_prediction_is_read_from_the_scheduler(tmp_path: Path, load: Callable[
     assert load(folder=str(folder)).process.prediction == "v_prediction"
 
 
-def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(ModelError, match="single file"):
-        load_base(ModelRef(str(tmp_path / "model.safetensors"), "sd15"), dtype="float32", device=torch.device("cpu"))
+def test_large_pictures_go_through_the_autoencoder_one_by_one(sd15: Sd15, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, whole = sd15.encode(pixels(3)), sd15._vae.network.encode
+    counts: list[int] = []
+    back = sd15.decode(together)
+    monkeypatch.setattr(_encoders, "PIXELS_AT_ONCE", 2 * 32 * 32)
+
+    def noted(part: torch.Tensor) -> Any:
+        counts.append(len(part))
+        return whole(part)
+
+    monkeypatch.setattr(sd15._vae.network, "encode", noted)
+    torch.testing.assert_close(sd15.encode(pixels(3)), together, atol=1e-5, rtol=1e-4)
+    assert counts == [2, 1]
+    torch.testing.assert_close(sd15.decode(together), back, atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(weights.WeightsError):
         load_base(ModelRef(str(tmp_path / "nothing"), "sd15"), dtype="float32", device=torch.device("cpu"))
 

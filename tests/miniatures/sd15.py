@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, UNet2DConditionModel
@@ -75,16 +76,16 @@ def text_encoder(vocabulary: int) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def autoencoder() -> AutoencoderKL:
+def autoencoder(**settings: Any) -> AutoencoderKL:
     """Two halvings, 8 to 16 channels."""
     return AutoencoderKL(
         block_out_channels=(8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
-        latent_channels=4,
         layers_per_block=1,
         norm_num_groups=8,
         sample_size=SIZE,
+        **{"latent_channels": 4, **settings},
     )
 
 

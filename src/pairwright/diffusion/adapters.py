@@ -74,19 +74,26 @@ def add(family: Family, name: str, *, rank: int, alpha: float, targets: Sequence
             parameter.data.copy_(drawn)
 
 
-def attach(family: Family, name: str, path: Path, *, scale: float = 1.0) -> None:
-    """Attach the adapter in a LoRA file (diffusers' and peft's keys), frozen and active.
+def attach(family: Family, name: str, path: Path, *, scale: float = 1.0, network_only: bool = False) -> None:
+    """Attach the adapter in a LoRA file of any common format, frozen and active.
+
+    Args:
+        family: gets it.
+        name: what it is called.
+        path: see :mod:`pairwright.diffusion.lora_files` for what is read.
+        scale: strength; 1 is the file's own.
+        network_only: leave out what the file says of the text encoders, instead of refusing it.
 
     Raises:
         ModelError: keys that do not belong to the family's network, or shapes that do not fit.
     """
-    tensors, settings = lora_files.read(path, family.lora_prefix)
-    config = LoraConfig(**settings, init_lora_weights=False)
+    names = lora_files.of(family.network, family.lora_prefix)
     try:
-        _inject(family.network, name, config)
-        assign(family.network, name, tensors)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{path} does not fit {family.name} ({family.base}): {error}") from error
+        changes = lora_files.read(path, names, network_only=network_only)
+    except ModelError as error:
+        raise ModelError(f"a layer on {family.name} ({family.base}): {error}") from error
+    _inject(family.network, name, LoraConfig(**lora_files.settings(changes), init_lora_weights=False))
+    assign(family.network, name, _tensors(changes))
     freeze(family.network, name)
     for layer in lora_layers(family.network):
         layer.set_scale(name, scale)
@@ -141,6 +148,31 @@ def thaw(network: nn.Module, name: str) -> None:
         parameter.requires_grad = True
 
 
+def changes(network: nn.Module, names: Sequence[str], averaged: Mapping[str, Tensor] | None = None) -> dict[str, lora_files.Change]:
+    """What several adapters do together, by module: ranks side by side, every strength folded in.
+
+    Args:
+        network: carries the adapters.
+        names: the chain, in order.
+        averaged: values to take for the last adapter instead of its own.
+    """
+    parts: dict[str, list[lora_files.Change]] = {}
+    for name in names:
+        found: Mapping[str, Tensor] = parameters(network, name)
+        if averaged is not None and name == names[-1]:
+            found = averaged
+        for module in modules(found):
+            scaling = _scaling(network, module, name)
+            down, up = (found[f"{module}.lora_{half}.weight"].detach().float().cpu() for half in "AB")
+            parts.setdefault(module, []).append(lora_files.Change(down, up, scaling * len(down)))
+    return {module: lora_files.add(each) for module, each in sorted(parts.items())}
+
+
+def modules(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The modules that an adapter's keys belong to."""
+    return sorted({key.rsplit(".lora_", 1)[0] for key in tensors})
+
+
 def save(
     family: Family, names: Sequence[str], folder: Path, metadata: Mapping[str, str], averaged: Mapping[str, Tensor] | None = None
 ) -> None:
@@ -153,19 +185,19 @@ def save(
         metadata: more header fields (ModelSpec).
         averaged: values to write for the last adapter instead of its own.
     """
-    last = averaged or parameters(family.network, names[-1])
-    if len(names) == 1:
-        tensors, settings = {key: value.detach() for key, value in last.items()}, _settings(family.network, names[0])
-    else:
-        tensors, settings = _chain(family.network, names, last)
-    said = {
-        **metadata,
+    spellings = lora_files.of(family.network, family.lora_prefix)
+    found = changes(family.network, names, averaged)
+    folder.mkdir(parents=True, exist_ok=True)
+    lora_files.write(folder / LORA_FILE, found, spellings, {**metadata, **header(family)})
+
+
+def header(family: Family) -> dict[str, str]:
+    """What a LoRA file says of the base that it is for (ModelSpec)."""
+    return {
         "base": family.base,
         "modelspec.architecture": f"{family.architecture}/lora",
         "modelspec.prediction_type": {"v_prediction": "v"}.get(family.process.prediction, family.process.prediction),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    lora_files.write(folder / LORA_FILE, tensors, family.lora_prefix, settings, said)
 
 
 def _inject(network: Any, name: str, config: LoraConfig) -> None:
@@ -186,31 +218,40 @@ def _inject(network: Any, name: str, config: LoraConfig) -> None:
 def _settings(network: Any, name: str) -> dict[str, Any]:
     config = network.peft_config[name]
     found = {field: getattr(config, field) for field in lora_files.FIELDS}
-    return {**found, "target_modules": lora_files.modules(parameters(network, name))}
+    return {**found, "target_modules": modules(parameters(network, name))}
 
 
-def _chain(network: nn.Module, names: Sequence[str], last: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Sum of low-rank changes = one change of the summed ranks, with every strength folded into B."""
-    scaling = {module: layer.scaling for module, layer in network.named_modules() if isinstance(layer, LoraLayer)}
-    parts: dict[str, list[Tensor]] = {}
-    for name in names:
-        for key, value in (last if name == names[-1] else parameters(network, name)).items():
-            factor = scaling[key.rsplit(".lora_", 1)[0]][name] if ".lora_B." in key else 1.0
-            parts.setdefault(key, []).append(value.detach() * factor)
-    tensors = {key: torch.cat(each, dim=0 if ".lora_A." in key else 1) for key, each in parts.items()}
-    return tensors, {**lora_files.settings_by_shape(tensors), "target_modules": lora_files.modules(tensors)}
+def _tensors(found: lora_files.Changes) -> dict[str, Tensor]:
+    """Changes by peft's keys."""
+    return {
+        f"{module}.lora_{half}.weight": value
+        for module, each in found.items()
+        for half, value in (("A", each.down), ("B", each.up))
+    }
+
+
+def _scaling(network: nn.Module, module: str, name: str) -> float:
+    layer = network.get_submodule(module)
+    assert isinstance(layer, LoraLayer), f"{module} carries an adapter"
+    return float(layer.scaling[name])
 
 
 class Average:
-    """Exponential moving average of weights, with a warm-up: decay ``min(most, (1 + n) / (10 + n))`` after n steps."""
+    """Exponential moving average of weights.
 
-    def __init__(self, weights: Mapping[str, Tensor], most: float) -> None:
-        self.most = most
+    After n steps the decay is ``min(most, (1 + n) / (10 + n))``, warmed up as for SD-1.5, or always ``most``; the average
+    moves after every ``every`` steps only (SD-3.5-M: 0.9 every 8, not warmed up).
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], most: float, *, every: int = 1, warmup: bool = True) -> None:
+        self.most, self.every, self.warmup = most, every, warmup
         self.tensors = {key: value.detach().clone() for key, value in weights.items()}
 
     @torch.no_grad()
     def update(self, weights: Mapping[str, Tensor], steps: int) -> None:
         """Move towards ``weights`` after optimiser step number ``steps`` (the first is 1)."""
-        decay = min(self.most, (1 + steps) / (10 + steps))
+        if steps % self.every:
+            return
+        decay = min(self.most, (1 + steps) / (10 + steps)) if self.warmup else self.most
         for key, average in self.tensors.items():
             average.lerp_(weights[key].detach(), 1 - decay)

@@ -16,12 +16,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
-from pairwright import images, tables, weights
+from pairwright import images, single_files, tables
 from pairwright.context import Context
 from pairwright.diffusion.families import Condition, Family, load_base
 from pairwright.errors import Explained
 from pairwright.models import ModelRef
+from pairwright.records import Pair
 from pairwright.store import Node, write_file
 
 VERSION = 1
@@ -29,7 +31,7 @@ SHARD = 64
 BATCH = 8
 """Pictures per forward; fixed, so that an interrupted run computes the same numbers."""
 
-Side = Literal["winner", "loser"]
+Side = Literal["winner", "loser", "mask"]
 T = TypeVar("T")
 
 
@@ -85,13 +87,14 @@ def encode(
         pairs: a node whose rows are pairs.
         ref: whose base encodes.
         context: store and progress.
-        sides: which pictures of the pairs are needed.
+        sides: which pictures of the pairs are needed; ``mask`` is where they differ, at the latents' size.
         resolution: side in pixels; None: the pairs' own.
         flips: also the mirrored pictures.
         device: where the encoders run.
 
     Raises:
-        EncodingError: there are no pairs, or their sizes differ and no resolution is given.
+        EncodingError: there are no pairs, their sizes differ and no resolution is given, or masks are needed that are not
+            there.
     """
     listed = [(str(row["id"]), str(row["prompt"])) for row in pairs.rows(columns=["id", "prompt"])]
     if not listed:
@@ -103,7 +106,7 @@ def encode(
     family = load_base(ref, dtype="float32", device=device)
     family.latent_shape(side)
     texts = list(dict.fromkeys(["", *(caption for _, caption in listed)]))
-    base = {"version": VERSION, "base": weights.identity(ref.base), "family": ref.family}
+    base = {"version": VERSION, "base": single_files.identity(ref.base, ref.family), "family": ref.family}
     text_node = context.store.node("encode", {**base, "what": "captions"}, [pairs.fingerprint])
     _captions(text_node, family, texts, context)
     nodes = [text_node]
@@ -146,19 +149,37 @@ def _latents(
         for index, chunk in enumerate(chunks(_pictures(pairs, meaning["what"]), SHARD)):
             if not _shard(node, index).exists():
                 sized = [_fit(picture_id, image, meaning["resolution"], crop=crop) for picture_id, image in chunk]
-                parts = [_flipped(family, images.batch(part), flips=meaning["flips"]) for part in chunks(sized, BATCH)]
+                side, mirrored = meaning["what"], meaning["flips"]
+                parts = [_flipped(family, images.batch(part), side=side, flips=mirrored) for part in chunks(sized, BATCH)]
                 _write(_shard(node, index), {"latents": torch.cat(parts)})
             task.advance(len(chunk))
     node.finish(pictures=count)
 
 
 def _pictures(pairs: Node, side: Side) -> Iterator[tuple[str, Image.Image]]:
-    return ((pair.id, (pair.winner if side == "winner" else pair.loser).image) for pair in tables.pairs(pairs))
+    return ((pair.id, _picture(pair, side)) for pair in tables.pairs(pairs))
 
 
-def _flipped(family: Family, pixels: Tensor, *, flips: bool) -> Tensor:
-    """``[b, 3, h, w]`` -> latents ``[b, 1 or 2, c, h, w]``; the mirrored picture is encoded, not the mirrored latents."""
+def _picture(pair: Pair, side: Side) -> Image.Image:
+    if side != "mask":
+        return (pair.winner if side == "winner" else pair.loser).image
+    if pair.mask is None or not pair.mask.any():
+        raise EncodingError(
+            f"pair {pair.id} carries no mask of where its pictures differ, which focus.on = 'mask' needs; "
+            "set focus.on to 'difference' (read from the pictures) or 'everywhere'"
+        )
+    return images.from_tensor(torch.from_numpy(pair.mask.copy()).expand(3, -1, -1))
+
+
+def _flipped(family: Family, pixels: Tensor, *, side: Side, flips: bool) -> Tensor:
+    """``[b, 3, h, w]`` -> latents ``[b, 1 or 2, c, h, w]``; the mirrored picture is encoded, not the mirrored latents.
+
+    A mask becomes ``[b, 1 or 2, 1, h, w]``: the share of each latent's pixels that it covers.
+    """
     views = [pixels, pixels.flip(-1)] if flips else [pixels]
+    if side == "mask":
+        size = family.latent_shape(pixels.shape[-1])[1:]
+        return torch.stack([functional.adaptive_avg_pool2d(view[:, :1], size) for view in views], dim=1)
     return torch.stack([family.encode(view) for view in views], dim=1)
 
 

@@ -5,17 +5,20 @@ That order is what lets DRO do without most of them: see :class:`Gated`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from pairwright.diffusion import adapters, rollouts
-from pairwright.diffusion.batches import Batch
+from pairwright import options
+from pairwright.diffusion.batches import Batch, Batches
 from pairwright.diffusion.objectives import Errors
+from pairwright.diffusion.own_states import Kept, joined, own_states
 from pairwright.diffusion.policy import Policy
-from pairwright.diffusion.processes import Ddpm
+from pairwright.diffusion.processes import Process, RectifiedFlow
+from pairwright.diffusion.replay import Replay
+from pairwright.diffusion.rollouts import States
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,19 @@ class Answer:
     reference: Tensor
     asked: Tensor
     """Bool: which were computed. Where one was not, both errors are 0, and the loss has the same gradient as with it."""
+    forwards: Tensor
+    """On the CPU: how many forwards of the network each sample's loser took, sampling included."""
 
 
 class Losers(Protocol):
     """A source of losers."""
+
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
+        """The same source for the batches of one optimiser step, with what can be done for all of them at once done.
+
+        Called before the step's first winner. Calling it again for the same step does the same again.
+        """
+        ...
 
     def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
         """The loser's errors, given what is known of the winner; the policy's carry a gradient."""
@@ -40,28 +52,64 @@ class Losers(Protocol):
 class OnDisk:
     """The pair's other picture, at the winner's timestep and with the winner's noise (Diffusion-DPO)."""
 
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
+        """See :class:`Losers`."""
+        return self
+
     def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
         """See :class:`Losers`."""
         process = policy.family.process
         assert batch.loser is not None
         state = process.add_noise(batch.loser, batch.noise, batch.t)
         target = process.target(batch.loser, batch.noise, batch.t)
-        return _answer(policy, batch, state, target)
+        return _answer(policy, batch, States(state, target, torch.zeros(len(batch))))
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A state of the sampling policy's own trajectory and what it predicted there (Diffusion-DRO, the published form)."""
+    """A state of the sampling policy's own trajectory and what it predicted there (Diffusion-DRO, the published form).
+
+    Every sample needs its own. So a whole step's are sampled at once, where they may stop early: samples that have arrived
+    make room for others, and the forwards stay as large as the micro-batch until the last.
+    """
 
     steps: int
     """States of a trajectory."""
     stop: bool
     """Stop at the state that is used."""
+    at_once: int | None = None
+    """Trajectories of a forward; None: as many as the micro-batch has samples."""
+
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
+        """See :class:`Losers`."""
+        if not self.stop:
+            return self
+        whole = joined(list(batches.of_step(step)))
+        every, at_once = torch.arange(len(whole)), self.at_once or batches.micro
+        states = own_states(policy, whole, every, steps=self.steps, at_once=at_once)
+        return _Ready(states, {name: row for row, name in enumerate(whole.occasions)})
 
     def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
         """See :class:`Losers`."""
-        states = own_states(policy, batch, torch.arange(len(batch)), steps=self.steps, stop=self.stop)
-        return _answer(policy, batch, states.latents, states.prediction)
+        every = torch.arange(len(batch))
+        return _answer(policy, batch, own_states(policy, batch, every, steps=self.steps, stop=self.stop, at_once=self.at_once))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """States that were sampled for a whole step."""
+
+    states: States
+    rows: dict[str, int]
+
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
+        return self
+
+    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
+        rows = torch.tensor([self.rows[name] for name in batch.occasions])
+        there = rows.to(self.states.latents.device)
+        states = States(self.states.latents[there], self.states.prediction[there], self.states.forwards[rows])
+        return _answer(policy, batch, states)
 
 
 @dataclass(frozen=True)
@@ -76,34 +124,125 @@ class Gated:
 
     steps: int
     margin: float
+    at_once: int | None = None
+
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
+        """See :class:`Losers`. Which losers are needed is known only after the winners."""
+        return self
 
     def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
         """See :class:`Losers`."""
-        asked = (self.margin - winner.winner_gain.detach() <= 0).cpu()
-        reference = torch.zeros_like(winner.policy_winner.detach())
-        rows = torch.nonzero(asked)[:, 0]
-        if len(rows):
-            states = own_states(policy, batch, rows, steps=self.steps, stop=True)
-            places = rows.to(reference.device)
-            reference[places] = policy.reference_error(states.latents, batch.t[rows], batch.condition[rows], states.prediction)
-        return Answer(torch.zeros_like(reference), reference, asked.to(reference.device))
+        rows = closed(winner, self.margin)
+        if not len(rows):
+            return _gated(policy, batch, rows, None)
+        return _gated(policy, batch, rows, own_states(policy, batch, rows, steps=self.steps, at_once=self.at_once))
 
 
-def own_states(policy: Policy, batch: Batch, rows: Tensor, *, steps: int, stop: bool) -> rollouts.States:
-    """States of the sampling policy's trajectories at the timesteps of some rows of a batch.
+@dataclass(frozen=True)
+class Replayed:
+    """Losers from a buffer whose trajectories outlive the step that they were sampled in.
+
+    A buffered DDPM state carries what an older policy predicted: nothing is exact but to stop at the last state that is used.
+    With rectified flow the target is predicted anew by the sampling policy: while that is the policy in training, its own
+    error is still 0 with a gradient of 0, and open gates need no reference either. Sampling itself can never be left out.
+    """
+
+    kept: Kept
+    stop: bool
+    margin: float | None
+    """Of the gate; None: every loser is computed in full."""
+    at_once: int | None = None
+    sampled: dict[str, float] = field(default_factory=dict, compare=False)
+    """Forwards by occasion that sampling took in the present step."""
+
+    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
+        """See :class:`Losers`."""
+        whole = joined(list(batches.of_step(step)))
+        took = self.kept.grow(policy, step, whole, stop=self.stop, at_once=self.at_once or batches.micro)
+        self.sampled.clear()
+        self.sampled.update(zip(whole.occasions, took.tolist(), strict=True))
+        return self
+
+    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
+        """See :class:`Losers`."""
+        rows = torch.arange(len(batch)) if self.margin is None else closed(winner, self.margin)
+        states = self.kept.states(policy, batch, rows, at_once=self.at_once) if len(rows) else None
+        answer = _answer(policy, batch, states) if self.margin is None and states else _gated(policy, batch, rows, states)
+        sampled = torch.tensor([self.sampled[name] for name in batch.occasions])
+        return Answer(answer.policy, answer.reference, answer.asked, answer.forwards + sampled)
+
+
+def source(settings: options.Train, process: Process) -> Losers | None:
+    """Where this training's losers come from; None: it has none. Savings are taken where they are exact.
 
     Raises:
-        TypeError: the family's process has no such trajectory.
+        RolloutError: a number of states or a buffer that does not go with the batch.
     """
-    process = policy.family.process
-    if not isinstance(process, Ddpm):
-        raise TypeError(f"{policy.family.name} has no DDPM noise schedule")
-    noise = batch.own_noise(rows).to(batch.noise.device)
-    with adapters.only(policy.network, policy.snapshot):
-        return rollouts.rollout(policy.family.predict, process, noise, batch.t[rows], batch.condition[rows], steps=steps, stop=stop)
+    if settings.objective == "sft":
+        return None
+    if settings.paired:
+        return OnDisk()
+    rollout, plan = settings.rollout, replay(settings)
+    gate = settings.margin if rollout.savings and rollout.refresh == 1 else None
+    if plan and plan.carried:
+        flow = isinstance(process, RectifiedFlow)
+        return Replayed(Kept(plan), rollout.savings, gate if flow else None, rollout.at_once)
+    if gate is None:
+        return Sampled(rollout.steps, rollout.savings, rollout.at_once)
+    return Gated(rollout.steps, gate, rollout.at_once)
 
 
-def _answer(policy: Policy, batch: Batch, state: Tensor, target: Tensor) -> Answer:
-    reference = policy.reference_error(state, batch.t, batch.condition, target)
-    own = policy.error(state, batch.t, batch.condition, target)
-    return Answer(own, reference, torch.ones_like(own, dtype=torch.bool))
+def replay(settings: options.Train) -> Replay | None:
+    """Which trajectories a step's samples use; None: each has one of its own.
+
+    Raises:
+        RolloutError: a number of states or a buffer that does not go with the batch.
+    """
+    rollout = settings.rollout
+    if settings.objective != "dro" or rollout.states == 1:
+        return None
+    new = settings.batch // rollout.states
+    return Replay(settings.batch, rollout.states, rollout.buffer or new, rollout.steps, settings.seed)
+
+
+def note(settings: options.Train) -> str | None:
+    """Which of the exact savings are not taken, and why, in a sentence; None: all of them are, or there are none."""
+    rollout, plan = settings.rollout, replay(settings)
+    if settings.objective != "dro":
+        return None
+    if not rollout.savings:
+        return "rollout.savings is off: every trajectory is sampled to its end, every loser computed in full"
+    if rollout.refresh > 1:
+        return (
+            f"the sampling policy lags (rollout.refresh = {rollout.refresh}), so every loser is sampled and computed in full; "
+            "trajectories still stop at the last state that is used"
+        )
+    if plan and plan.carried:
+        return f"the buffer of {plan.size} trajectories outlives a step, so every new trajectory is sampled at once"
+    return None
+
+
+def closed(winner: Errors, margin: float) -> Tensor:
+    """The rows, on the CPU, of the samples whose gate the winner alone does not open."""
+    return torch.nonzero((margin - winner.winner_gain.detach() <= 0).cpu())[:, 0]
+
+
+def _gated(policy: Policy, batch: Batch, rows: Tensor, states: States | None) -> Answer:
+    """The reference's errors on the own states of some rows; 0 for all others, and for the policy."""
+    reference = torch.zeros(len(batch), device=batch.noise.device)
+    asked, forwards = torch.zeros(len(batch), dtype=torch.bool), torch.zeros(len(batch))
+    if states is not None:
+        places = rows.to(reference.device)
+        weight = None if batch.weight is None else batch.weight[places]
+        t, condition = batch.t[rows], batch.condition[rows]
+        reference[places] = policy.reference_error(states.latents, t, condition, states.prediction, weight)
+        asked[rows], forwards[rows] = True, states.forwards + 1
+    return Answer(torch.zeros_like(reference), reference, asked.to(reference.device), forwards)
+
+
+def _answer(policy: Policy, batch: Batch, states: States) -> Answer:
+    """Both errors on a batch's losers, in full."""
+    at = (states.latents, batch.t, batch.condition, states.prediction, batch.weight)
+    reference = policy.reference_error(*at)
+    own = policy.error(*at)
+    return Answer(own, reference, torch.ones_like(own, dtype=torch.bool), states.forwards + 2)

@@ -1,19 +1,24 @@
-"""States of a policy's own sampling trajectory, for DRO's losers.
+"""A policy's own sampling trajectories, for DRO's losers.
 
-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), vectorised over samples that each have a grid of their
-own: ``t_i = stride * i + offset``, so that the state that is used lies at the very timestep of the real picture.
+:func:`rollout` is DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2), vectorised over samples that each have a
+grid of their own: ``t_i = stride * i + offset``, so that a state that is used lies at the very timestep of the real picture.
+:func:`euler` is the sampler of rectified flows, to the end.
+
+Samples need different numbers of steps. Those that have arrived therefore make room for the next ones, as a server does with
+requests: the batch stays full, whatever levels its samples are at, and a step's rollouts cost the forwards that they need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from pairwright.diffusion.families import Condition
-from pairwright.diffusion.processes import Ddpm, spread
+from pairwright.diffusion.processes import Ddpm, RectifiedFlow, spread
 from pairwright.errors import Explained
 
 Predict = Callable[[Tensor, Tensor, Condition], Tensor]
@@ -26,51 +31,99 @@ class RolloutError(Explained, ValueError):
 
 @dataclass(frozen=True)
 class States:
-    """Where each sample's trajectory is at its timestep, and what the sampling policy predicted there."""
+    """Where trajectories are at some timesteps, and what the sampling policy predicted there."""
 
     latents: Tensor
+    """``[b, ...]``, or ``[b, k, ...]`` where k states were asked for."""
     prediction: Tensor
+    """The same shape."""
+    forwards: Tensor
+    """``[b]`` float32 on the CPU: how many forwards each sample took."""
 
 
 @torch.no_grad()
 def rollout(
-    predict: Predict, process: Ddpm, noise: Tensor, t: Tensor, condition: Condition, *, steps: int, stop: bool = True
+    predict: Predict,
+    process: Ddpm,
+    noise: Tensor,
+    t: Tensor,
+    condition: Condition,
+    *,
+    steps: int,
+    stop: bool = True,
+    at_once: int | None = None,
 ) -> States:
-    """Sample from ``noise`` and return the state at ``t`` of each sample, with the prediction there.
+    """Sample from ``noise`` and return the states at ``t`` of each sample, with the predictions there.
 
     Args:
         predict: the sampling policy.
         process: the noise schedule.
-        noise: ``[b, ...]`` float32, the trajectory's start.
-        t: ``[b]`` int64 on the CPU: which state is asked for. It decides the sample's grid.
+        noise: ``[b, ...]`` float32, the trajectories' starts.
+        t: ``[b]`` or ``[b, k]`` int64 on the CPU: which states are asked for. They decide the sample's grid.
         condition: one row per sample.
         steps: states of a trajectory; divides the length of the process.
-        stop: leave out what comes after the state that is asked for (the same states, half of the forwards on average).
+        stop: leave out what comes after the last state that is asked for (the same states; one state each takes half of the
+            forwards on average).
+        at_once: the most samples of a forward; None: all.
 
     Raises:
-        RolloutError: ``steps`` does not divide the length of the process.
+        RolloutError: ``steps`` does not divide the length of the process, or a sample's timesteps lie on no common grid.
     """
     gap = stride(process, steps)
-    # Samples that go farthest come first, so that those still under way are always a slice.
-    order = torch.argsort(t // gap, stable=True)
-    t, index = t[order], t[order] // gap
-    state, condition = noise[order.to(noise.device)], condition[order]
-    found = States(torch.empty_like(noise), torch.empty_like(noise))
-    before: Tensor | None = None
-    for level in range(steps - 1, -1, -1):
-        here = gap * level + t % gap
-        prediction = predict(state, here[: len(state)], condition[: len(state)])
-        rows = torch.nonzero(index[: len(state)] == level)[:, 0]
-        places = order[rows].to(noise.device)
-        found.latents[places], found.prediction[places] = state[rows.to(noise.device)], prediction[rows.to(noise.device)]
-        left = int((index < level).sum()) if stop else len(state)
-        if left == 0 or level == 0:
-            break
-        at = here[:left]
-        clean = process.clean(state[:left], prediction[:left], at)
-        state = _advance(process, state[:left], clean, None if before is None else before[:left], at, gap)
-        before = clean
-    return found
+    wanted, offset = _grids(t, gap)
+    last = wanted.amin(1) if stop else torch.zeros(len(t), dtype=torch.long)
+    # The farthest first, so that short ones fill the batch up towards the end.
+    queue = torch.argsort(last, stable=True)
+    width = min(at_once or len(queue), len(queue))
+    found = [noise.new_empty(*wanted.shape, *noise.shape[1:]) for _ in range(2)]
+    count = torch.zeros(len(t))
+    under_way, queue = queue[:width], queue[width:]
+    level = torch.full((len(under_way),), steps - 1)
+    state = _take(noise, under_way)
+    before = torch.zeros_like(state)
+    while len(under_way):
+        here = gap * level + offset[under_way]
+        prediction = predict(state, here, condition[under_way])
+        count[under_way] += 1
+        rows, columns = torch.nonzero(wanted[under_way] == level[:, None], as_tuple=True)
+        for into, values in zip(found, (state, prediction), strict=True):
+            into[under_way[rows].to(noise.device), columns.to(noise.device)] = _take(values, rows)
+        going = torch.nonzero(level > last[under_way])[:, 0]
+        at, begun = here[going], level[going] < steps - 1
+        clean = process.clean(_take(state, going), _take(prediction, going), at)
+        state = _advance(process, _take(state, going), clean, _take(before, going), begun, at, gap)
+        fresh, queue = queue[: width - len(going)], queue[width - len(going) :]
+        under_way = torch.cat([under_way[going], fresh])
+        level = torch.cat([level[going] - 1, torch.full((len(fresh),), steps - 1)])
+        state, before = torch.cat([state, _take(noise, fresh)]), torch.cat([clean, torch.zeros_like(_take(noise, fresh))])
+    latents, prediction = (each.squeeze(1) if t.dim() == 1 else each for each in found)
+    return States(latents, prediction, count)
+
+
+@torch.no_grad()
+def euler(
+    predict: Predict, process: RectifiedFlow, noise: Tensor, condition: Condition, *, steps: int, at_once: int | None = None
+) -> Tensor:
+    """Latents ``[b, ...]`` sampled from ``noise`` to the end, as diffusers' flow-matching Euler sampler does.
+
+    Args:
+        predict: the sampling policy.
+        process: the schedule.
+        noise: ``[b, ...]`` float32.
+        condition: one row per sample.
+        steps: forwards of each sample.
+        at_once: the most samples of a forward; None: all.
+    """
+    sigmas, width = process.grid(steps).tolist(), at_once or len(noise)
+    found = []
+    for start in range(0, len(noise), width):
+        rows = slice(start, start + width)
+        state, told = noise[rows], condition[rows]
+        for here, after in pairwise(sigmas):
+            velocity = predict(state, torch.full((len(state),), here * process.length), told)
+            state = state + (after - here) * velocity
+        found.append(state)
+    return torch.cat(found)
 
 
 def stride(process: Ddpm, steps: int) -> int:
@@ -89,8 +142,21 @@ def forwards(t: Tensor, *, length: int, steps: int) -> Tensor:
     return steps - t // (length // steps)
 
 
-def _advance(process: Ddpm, state: Tensor, clean: Tensor, before: Tensor | None, t: Tensor, gap: int) -> Tensor:
-    """From ``t`` to ``t - gap``, second order from the second step on.
+def _grids(t: Tensor, gap: int) -> tuple[Tensor, Tensor]:
+    """The levels that are asked for, ``[b, k]``, and each sample's offset, ``[b]``."""
+    asked = t.reshape(len(t), -1)
+    offset = asked[:, 0] % gap
+    if (asked % gap != offset[:, None]).any():
+        raise RolloutError(f"the timesteps of one trajectory must be a multiple of {gap} apart")
+    return asked // gap, offset
+
+
+def _take(values: Tensor, rows: Tensor) -> Tensor:
+    return values[rows.to(values.device)]
+
+
+def _advance(process: Ddpm, state: Tensor, clean: Tensor, before: Tensor, begun: Tensor, t: Tensor, gap: int) -> Tensor:
+    """From ``t`` to ``t - gap``, second order for the samples that have ``begun`` (``[b]`` bool) already.
 
     With a = sqrt(alphas_cumprod), s = sqrt(1 - alphas_cumprod) and lambda = log(a / s):
     ``x' = (s' / s) x - a' (exp(-h) - 1) D``, ``h = lambda' - lambda``, ``D = clean + (clean - before) h / (2 h_before)``.
@@ -104,8 +170,7 @@ def _advance(process: Ddpm, state: Tensor, clean: Tensor, before: Tensor | None,
     _, deviation, level = at(t)
     signal, deviation_next, level_next = at(t - gap)
     step = level_next - level
-    direction = clean
-    if before is not None:
-        step_before = level - at(t + gap)[2]
-        direction = clean + spread(step / (2 * step_before), clean) * (clean - before)
+    step_before = level - at((t + gap).clamp(max=process.length - 1))[2]
+    bend = torch.where(begun, step / (2 * step_before), 0.0)
+    direction = clean + spread(bend, clean) * (clean - before)
     return spread(deviation_next / deviation, state) * state - spread(signal * torch.expm1(-step), state) * direction

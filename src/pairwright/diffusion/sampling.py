@@ -17,10 +17,12 @@ from pairwright.errors import Explained
 Sampler = Literal["model", "ddim", "dpmsolver++"]
 _STREAM_SAMPLERS = ("DPMSolverSDEScheduler",)
 # Draws from a Brownian path of its own, which cannot be keyed by picture.
+_FLOWS = "FlowMatch"
+# So diffusers' schedulers of rectified flows begin. They neither scale the first noise nor a model's input.
 
 
 class SamplingError(Explained, ValueError):
-    """A sampler whose noise would depend on a picture's neighbours."""
+    """A sampler whose noise would depend on a picture's neighbours, or that is not for this kind of model."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,11 @@ def scheduler(family: Family, sampler: Sampler) -> Any:
     """A fresh diffusers scheduler on the model's own noise schedule.
 
     Raises:
-        SamplingError: its noise cannot be keyed.
+        SamplingError: its noise cannot be keyed, or it does not fit the model's process.
     """
     own = family.scheduler()
+    if sampler != "model" and type(own).__name__.startswith(_FLOWS):
+        raise SamplingError(f"sampler {sampler!r} is for noise schedules, and {family.name} is a rectified flow; use 'model'")
     if sampler == "ddim":
         from diffusers import DDIMScheduler
 
@@ -75,7 +79,8 @@ def sample(
     """
     steps = scheduler(family, settings.sampler)
     steps.set_timesteps(settings.steps, device=family.device)
-    latents = noise.to(family.device) * steps.init_noise_sigma
+    latents = noise.to(family.device) * getattr(steps, "init_noise_sigma", 1.0)
+    scaled = getattr(steps, "scale_model_input", lambda sample, _: sample)
     drawn: dict[str, Any] = {}
     if "generator" in inspect.signature(steps.step).parameters:
         drawn["generator"] = [seeds.generator(settings.seed, "generate-steps", key) for key in keys]
@@ -83,7 +88,7 @@ def sample(
     if guided:
         condition = Condition.cat([empty[torch.zeros(len(noise), dtype=torch.long)], condition])
     for t in steps.timesteps:
-        inputs = steps.scale_model_input(torch.cat([latents, latents]) if guided else latents, t)
+        inputs = scaled(torch.cat([latents, latents]) if guided else latents, t)
         prediction = family.predict(inputs, t.expand(len(inputs)), condition)
         if guided:
             without, with_prompt = prediction.chunk(2)

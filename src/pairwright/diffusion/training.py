@@ -4,64 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from pairwright import options
-from pairwright.diffusion import objectives, rollouts
+from pairwright import options, ranks
+from pairwright.diffusion import microbatch, objectives, optimisers, rollouts
 from pairwright.diffusion.adapters import Average
 from pairwright.diffusion.batches import Batch, Batches
-from pairwright.diffusion.losers import Gated, Losers, OnDisk, Sampled
+from pairwright.diffusion.losers import Answer, Losers, source
+from pairwright.diffusion.measures import Step, Sums, memory
 from pairwright.diffusion.objectives import Errors
 from pairwright.diffusion.policy import Policy
 from pairwright.diffusion.processes import Ddpm
 from pairwright.errors import Explained
 
-Objective = Literal["sft", "dpo", "dro"]
-
 
 class TrainingError(Explained, RuntimeError):
     """Training that cannot go on; the message names the step."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one optimiser step did. Means over the batch; None: the objective has no such thing.
-
-    What depends on the loser is a mean over the ``losers`` samples whose loser was computed.
-    """
-
-    step: int
-    """How many optimiser steps have been done, this one included."""
-    loss: float
-    """Where losers were left out, a lower bound with the same gradient."""
-    lr: float
-    grad_norm: float
-    """Before clipping."""
-    seconds: float
-    policy_winner: float
-    reference_winner: float | None = None
-    policy_loser: float | None = None
-    reference_loser: float | None = None
-    rewards_chosen: float | None = None
-    """How much better than the reference the policy denoises winners; times beta / 2 for DPO, else an error."""
-    rewards_rejected: float | None = None
-    """The same for losers."""
-    rewards_margins: float | None = None
-    rewards_accuracies: float | None = None
-    """Share of samples with a gain above 0."""
-    losers: int = 0
-    """How many losers were computed."""
-    rollouts: float | None = None
-    """Share of samples for which a trajectory was sampled (DRO)."""
-
-    def row(self) -> dict[str, float | int | None]:
-        """The line of ``steps.jsonl``, with the names that other trainers use."""
-        return {name.replace("rewards_", "rewards/"): value for name, value in vars(self).items()}
 
 
 @dataclass
@@ -71,30 +33,46 @@ class Trainer:
     settings: options.Train
     policy: Policy
     batches: Batches
+    say: Callable[[str], object] = lambda _: None
+    """Told what a user should know of, in words."""
     optimiser: torch.optim.Optimizer = field(init=False)
     average: Average | None = field(init=False)
     losers: Losers | None = field(init=False)
+    checkpointed: bool = field(init=False, default=False)
+    """Whether activations are computed again in the backward pass instead of being kept."""
 
     def __post_init__(self) -> None:
-        process, states = self.batches.process, self.settings.rollout.steps
-        if self.settings.objective == "dro" and isinstance(process, Ddpm):
+        process, states, settings = self.batches.process, self.settings.rollout.steps, self.settings
+        if settings.objective == "dro" and isinstance(process, Ddpm):
             rollouts.stride(process, states)  # said now and not when the first trajectory is needed
-        self.optimiser = adamw(list(self.policy.trained.values()), self.settings.optimiser)
-        self.average = Average(self.policy.trained, self.settings.ema) if self.settings.ema else None
-        self.losers = losers(self.settings)
+        self.optimiser = optimisers.build(list(self.policy.trained.values()), settings.optimiser)
+        self.average = (
+            Average(self.policy.trained, settings.ema, every=settings.ema_every, warmup=settings.ema_warmup)
+            if settings.ema
+            else None
+        )
+        self.losers = source(settings, process)
 
     @property
     def result(self) -> dict[str, Tensor]:
-        """The trained adapter's weights: averaged where that is on."""
+        """The trained weights: averaged where that is on."""
         return dict(self.average.tensors if self.average else self.policy.trained)
 
     def loss(self, errors: Errors) -> Tensor:
         """The objective, a scalar."""
-        if self.settings.objective == "dpo":
-            return objectives.dpo(errors, beta=self.settings.beta)
-        if self.settings.objective == "dro":
-            return objectives.dro(errors, margin=self.settings.margin)
-        return objectives.sft(errors)
+        return objectives.of(self.settings)(errors)
+
+    def backward(self, batch: Batch, losers: Losers | None) -> tuple[Tensor, Errors, Answer | None]:
+        """Add a micro-batch's part to the step's gradient; its loss, its errors and what is known of its losers."""
+        errors, answer = batch_errors(self.policy, batch, losers)
+        loss = self.loss(errors)
+        (loss * (len(batch) / self.settings.batch)).backward()  # type: ignore[no-untyped-call]
+        return loss, errors, answer
+
+    def checkpoint(self) -> None:
+        """Trade a third more time for much less memory, from now on."""
+        self.policy.network.enable_gradient_checkpointing()  # type: ignore[operator]
+        self.checkpointed = True
 
 
 def lagging(settings: options.Train) -> bool:
@@ -102,71 +80,97 @@ def lagging(settings: options.Train) -> bool:
     return settings.objective == "dro" and settings.rollout.refresh > 1
 
 
-def losers(settings: options.Train) -> Losers | None:
-    """Where this training's losers come from; None: it has none. Savings are taken where they are exact."""
-    if settings.objective == "sft":
+def steps(trainer: Trainer, done: int = 0, *, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
+    """Train, one optimiser step at a time, from after ``done`` steps to ``settings.steps``.
+
+    A step whose loss or gradient is not finite is yielded as skipped; nothing was applied.
+
+    Args:
+        trainer: changed by every step.
+        done: how many steps were done before.
+        stop: asked between micro-batches; where it answers yes, the step under way is dropped and there are no more.
+
+    Raises:
+        TrainingError: too many steps in a row were skipped.
+        TooLargeError: not even one sample fits into memory.
+    """
+    skipped = 0
+    for step in range(done, trainer.settings.steps):
+        found = _step(trainer, step, stop)
+        if found is None:
+            return
+        yield found
+        skipped = skipped + 1 if found.skipped else 0
+        if skipped >= trainer.settings.max_skips:
+            raise TrainingError(
+                f"step {step + 1}: loss {found.loss:.4g}, gradient norm {found.grad_norm:.4g}, the {skipped}th step in a row "
+                "that is not finite. All of them were skipped: the weights and the last checkpoint are those before. "
+                f"Try a lower optimiser.learning_rate{', a warm-up' if not trainer.settings.optimiser.warmup else ''}"
+                f"{', dtype = ' + repr('float32') if trainer.settings.dtype != 'float32' else ''}"
+                ", or look for damaged pictures among the pairs"
+            )
+
+
+def _step(trainer: Trainer, step: int, stop: Callable[[], bool]) -> Step | None:
+    """One optimiser step; None: it was stopped, and nothing was applied."""
+    began = time.perf_counter()
+    settings, policy = trainer.settings, trainer.policy
+    if lagging(settings) and step % settings.rollout.refresh == 0:
+        policy.refresh()
+    sums = _gradients(trainer, step, stop)
+    parameters = list(policy.trained.values())
+    ranks.sum_gradients(parameters)
+    found, stopped = sums.found(stop=stop())
+    if stopped:
+        trainer.optimiser.zero_grad(set_to_none=True)
         return None
-    if settings.objective == "dpo":
-        return OnDisk()
-    if settings.rollout.savings and not lagging(settings):
-        return Gated(settings.rollout.steps, settings.margin)
-    return Sampled(settings.rollout.steps, stop=settings.rollout.savings)
-
-
-def adamw(parameters: list[torch.nn.Parameter], settings: options.Optimiser) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) on float32 weights."""
-    return torch.optim.AdamW(
-        parameters,
-        lr=settings.learning_rate,
-        betas=settings.betas,
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        fused=parameters[0].device.type in {"cpu", "cuda"},
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.optimiser.clip))
+    fine = math.isfinite(norm) and math.isfinite(found["loss"] or 0.0)
+    lr = optimisers.learning_rate(settings.optimiser, step)
+    if fine:
+        _apply(trainer, step, lr)
+    trainer.optimiser.zero_grad(set_to_none=True)
+    seconds = time.perf_counter() - began
+    return Step(
+        step=step + 1,
+        lr=lr,
+        grad_norm=norm,
+        seconds=seconds,
+        skipped=not fine,
+        pairs_per_second=settings.batch / seconds,
+        micro=trainer.batches.micro,
+        memory=memory(policy.family.device),
+        **found,  # type: ignore[arg-type]
     )
 
 
-def learning_rate(settings: options.Optimiser, step: int) -> float:
-    """Of step ``step`` (from 0): linear warm-up, then constant. A function of the step alone, so it needs no state."""
-    return settings.learning_rate * min(1.0, (step + 1) / settings.warmup if settings.warmup else 1.0)
+def _gradients(trainer: Trainer, step: int, stop: Callable[[], bool]) -> Sums:
+    """Leave the gradient of this process's samples of a step; done again with less where memory runs out."""
+    while True:
+        try:
+            sums = Sums(trainer.settings, trainer.policy.family.device)
+            losers = trainer.losers.prepare(trainer.policy, step, trainer.batches) if trainer.losers else None
+            for batch in trainer.batches.of_step(step):
+                if stop():
+                    break
+                sums.add(*trainer.backward(batch, losers))
+        except torch.OutOfMemoryError:
+            pass  # left first: the error's traceback holds the tensors that memory is needed for
+        else:
+            return sums
+        trainer.say(microbatch.relieve(trainer, step))
 
 
-def steps(trainer: Trainer, done: int = 0) -> Iterator[Step]:
-    """Train, one optimiser step at a time, from after ``done`` steps to ``settings.steps``.
-
-    Raises:
-        TrainingError: the loss or the gradient is not finite; the weights are those before that step.
-    """
-    settings, policy = trainer.settings, trainer.policy
-    parameters = list(policy.trained.values())
-    for step in range(done, settings.steps):
-        began = time.perf_counter()
-        if lagging(settings) and step % settings.rollout.refresh == 0:
-            policy.refresh()
-        sums = _Sums()
-        for batch in trainer.batches.of_step(step):
-            errors, asked = batch_errors(policy, batch, trainer.losers)
-            loss = trainer.loss(errors)
-            (loss * (len(batch) / settings.batch)).backward()  # type: ignore[no-untyped-call]
-            sums.add(loss.detach() * len(batch), errors, asked)
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.optimiser.clip)
-        found = sums.found(settings)
-        if not math.isfinite(found["loss"] or 0.0) or not math.isfinite(float(norm)):
-            raise TrainingError(
-                f"step {step + 1}: loss {found['loss']}, gradient norm {float(norm)}. The last checkpoint is intact; "
-                "try a lower learning rate, or dtype = 'float32'"
-            )
-        lr = learning_rate(settings.optimiser, step)
-        for group in trainer.optimiser.param_groups:
-            group["lr"] = lr
-        trainer.optimiser.step()
-        trainer.optimiser.zero_grad(set_to_none=True)
-        if trainer.average:
-            trainer.average.update(policy.trained, step + 1)
-        yield Step(step=step + 1, lr=lr, grad_norm=float(norm), seconds=time.perf_counter() - began, **found)  # type: ignore[arg-type]
+def _apply(trainer: Trainer, step: int, lr: float) -> None:
+    for group in trainer.optimiser.param_groups:
+        group["lr"] = lr
+    trainer.optimiser.step()
+    if trainer.average:
+        trainer.average.update(trainer.policy.trained, step + 1)
 
 
-def batch_errors(policy: Policy, batch: Batch, losers_of: Losers | None) -> tuple[Errors, Tensor | None]:
-    """The errors of a batch that its objective needs, with gradients, and which samples' losers were computed.
+def batch_errors(policy: Policy, batch: Batch, losers_of: Losers | None) -> tuple[Errors, Answer | None]:
+    """The errors of a batch that its objective needs, with gradients, and what is known of its losers.
 
     The reference comes first: its activations are gone before the policy's are kept.
     """
@@ -174,53 +178,8 @@ def batch_errors(policy: Policy, batch: Batch, losers_of: Losers | None) -> tupl
     state = process.add_noise(batch.winner, batch.noise, batch.t)
     target = process.target(batch.winner, batch.noise, batch.t)
     if losers_of is None:
-        return Errors(policy.error(state, batch.t, batch.condition, target)), None
-    reference = policy.reference_error(state, batch.t, batch.condition, target)
-    winner = Errors(policy.error(state, batch.t, batch.condition, target), reference_winner=reference)
+        return Errors(policy.error(state, batch.t, batch.condition, target, batch.weight)), None
+    reference = policy.reference_error(state, batch.t, batch.condition, target, batch.weight)
+    winner = Errors(policy.error(state, batch.t, batch.condition, target, batch.weight), reference_winner=reference)
     answer = losers_of(policy, batch, winner)
-    return Errors(winner.policy_winner, answer.policy, reference, answer.reference), answer.asked
-
-
-class _Sums:
-    """Sums over a step's batches, kept on the device until the step is over: one synchronisation instead of many."""
-
-    def __init__(self) -> None:
-        self._rows: list[Tensor] = []
-        self._reference = self._loser = False
-        self._samples = 0
-
-    def add(self, loss: Tensor, errors: Errors, asked: Tensor | None) -> None:
-        self._samples += len(errors.policy_winner)
-        values = [loss, errors.policy_winner.detach().sum()]
-        if errors.reference_winner is not None and asked is not None:
-            known = asked.float()
-            assert errors.policy_loser is not None
-            assert errors.reference_loser is not None
-            parts = (errors.policy_loser, errors.reference_loser, errors.loser_gain, errors.gain, errors.accuracy)
-            values += [errors.reference_winner.sum(), known.sum(), *((part.detach() * known).sum() for part in parts)]
-        self._rows.append(torch.stack(values))
-
-    def found(self, settings: options.Train) -> dict[str, float | int | None]:
-        total = torch.stack(self._rows).sum(0).tolist()
-        samples = self._samples
-        found: dict[str, float | int | None] = {"loss": total[0] / samples, "policy_winner": total[1] / samples}
-        if settings.objective == "sft":
-            return found
-        scale = settings.beta / 2 if settings.objective == "dpo" else 1.0
-        reference_winner, asked, policy_loser, reference_loser, loser_gain, gain, right = total[2:]
-        found |= {
-            "reference_winner": reference_winner / samples,
-            "rewards_chosen": scale * (reference_winner - total[1]) / samples,
-            "losers": int(asked),
-        }
-        if asked:
-            found |= {
-                "policy_loser": policy_loser / asked,
-                "reference_loser": reference_loser / asked,
-                "rewards_rejected": scale * loser_gain / asked,
-                "rewards_margins": scale * gain / asked,
-                "rewards_accuracies": right / asked,
-            }
-        if settings.objective == "dro":
-            found["rollouts"] = asked / samples
-        return found
+    return Errors(winner.policy_winner, answer.policy, reference, answer.reference), answer

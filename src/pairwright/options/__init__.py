@@ -19,12 +19,17 @@ from pairwright.options._base import (
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
 from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
-from pairwright.options._train import Lora, Optimiser, Rollout, Train
+from pairwright.options._export import Export, ExportFormat
+from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
+from pairwright.options._words import WordError, rewards
 
 __all__ = [
     "Compare",
     "Curate",
+    "Export",
+    "ExportFormat",
     "Filter",
+    "Focus",
     "Gap",
     "Generate",
     "Keep",
@@ -35,6 +40,7 @@ __all__ = [
     "Options",
     "PerturbationPlugin",
     "Plugin",
+    "Previews",
     "PromptSet",
     "RewardPlugin",
     "Rollout",
@@ -42,6 +48,8 @@ __all__ = [
     "Score",
     "SourcePlugin",
     "Train",
+    "WordError",
     "execution",
     "plain",
+    "rewards",
 ]

@@ -97,8 +97,10 @@ class Model(Options):
     """Hub id (``owner/name@revision``), folder, single file, ``tiny:...``, a step of this run, or ``runs/<run>/<step>``."""
     layers: tuple[str, ...] = ()
     """LoRA files or folders, in order, each optionally with a strength: ``lora.safetensors:0.8``."""
+    network_only: bool = False
+    """Of LoRAs that also change the text encoders, which are refused otherwise: take the denoising network's part alone."""
     family: str = "auto"
-    """``sd15``, ...; ``auto`` reads it from the pipeline's ``model_index.json``."""
+    """``sd15``, ``sdxl``, ``sd35``; ``auto`` reads it from ``model_index.json``, or from the keys of a single file."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,8 @@
     seed = [0, 1, 2]                 # the run's own seed, which steps that name one of their own do not follow
 
 Steps are tables by name, so that a recipe that extends another changes one field of one step: tables merge, everything
-else is replaced. Unknown names are errors with a suggestion, and nothing here imports torch or a plug-in.
+else is replaced, and ``stage2 = false`` in ``[step]`` takes an inherited step away. Unknown names are errors with a
+suggestion, and nothing here imports torch or a plug-in.
 """
 
 from __future__ import annotations
@@ -89,9 +90,11 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     if name == "store":
         raise RecipeError(f"{where}: a run cannot be named 'store': that folder holds the results")
     tables = raw.get("step", {})
+    if isinstance(tables, Mapping):
+        tables = {key: table for key, table in tables.items() if table is not False}
     if not isinstance(tables, Mapping) or not tables:
         raise RecipeError(f"{where}: a recipe needs at least one [step.<name>] table")
-    steps = {key: _step(key, table, raw, where) for key, table in tables.items()}
+    steps = {key: _step(key, table, {**raw, "step": tables}, where) for key, table in tables.items()}
     return Recipe(name=name, description=str(raw.get("description", "")), steps=graph.ordered(steps, where))
 
 

@@ -50,7 +50,7 @@ def _labels(step: Step, steps: Mapping[str, Step]) -> list[str]:
 def mentioned(value: object) -> Iterator[str]:
     """Names of models and prompt sets, which may be steps."""
     if isinstance(value, Model):
-        yield value.base
+        yield value.base.partition("@")[0]
     elif isinstance(value, PromptSet):
         yield value.name
     elif isinstance(value, BaseModel):

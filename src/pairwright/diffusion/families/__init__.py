@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from pairwright import runtime
-from pairwright.diffusion import adapters
+from pairwright.diffusion import adapters, full
 from pairwright.diffusion.processes import Process
-from pairwright.models import ModelRef
+from pairwright.models import Layer, ModelError, ModelRef
 from pairwright.store import Store
 
 
@@ -70,7 +70,7 @@ class Family(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """The denoising network (a diffusers model that takes peft adapters), frozen."""
+        """The denoising network (a diffusers model that takes peft adapters), frozen; a cached property."""
         ...
 
     def scheduler(self) -> Any:
@@ -119,9 +119,47 @@ def load(ref: ModelRef, store: Store, *, dtype: runtime.Dtype, device: torch.dev
         ModelError: a layer that does not fit.
     """
     family = load_base(ref, dtype=dtype, device=device)
-    for index, layer in enumerate(ref.layers):
-        adapters.attach(family, f"layer{index}", layer.file(store), scale=layer.scale)
+    put(family, ref.layers, store)
     return family
+
+
+def load_whole(ref: ModelRef, store: Store, *, dtype: runtime.Dtype, device: torch.device) -> Family:
+    """The model that ``ref`` stands for as one network of its own: float32 weights without adapters, for full fine-tuning.
+
+    LoRAs are merged into the weights, in float32. Forwards run in ``dtype``, which the weights are cast to on the way.
+
+    Raises:
+        WeightsError: weights that cannot be found.
+        ModelError: a layer that does not fit.
+    """
+    family = load(ref, store, dtype="float32", device=device)
+    full.merge(family.network)
+    if dtype == "float32":
+        return family
+    runs = load_base(ref, dtype=dtype, device=device)
+    runs.__dict__["network"] = family.network  # a cached property: what the instance has is not loaded
+    assert runs.network is family.network
+    return runs
+
+
+def put(family: Family, layers: Sequence[Layer], store: Store, label: str = "layer") -> tuple[str, ...]:
+    """Put layers on a base, in order, and return the adapters' names; they are frozen and active.
+
+    Raises:
+        WeightsError: weights that cannot be read or do not fit.
+        ModelError: a layer that does not fit, or full weights above an adapter.
+    """
+    names: list[str] = []
+    for index, layer in enumerate(layers):
+        path = layer.file(store)
+        if layer.kind == "weights":
+            if names or adapters.lora_layers(family.network):
+                raise ModelError(f"{path} holds a whole network: the LoRAs named before it would be lost; name it first")
+            full.put(family, path)
+        else:
+            names.append(f"{label}{index}")
+            adapters.attach(family, names[-1], path, scale=layer.scale, network_only=layer.network_only)
+    return tuple(names)
 
 
 def load_base(ref: ModelRef, *, dtype: runtime.Dtype, device: torch.device) -> Family:

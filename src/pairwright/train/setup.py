@@ -1,0 +1,134 @@
+"""From options and inputs to a trainer that is ready for its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pairwright import models, ranks, runtime
+from pairwright.context import Context
+from pairwright.diffusion import encodings, losers, policy, training
+from pairwright.diffusion.batches import Batches
+from pairwright.diffusion.encodings import Encoded
+from pairwright.errors import Explained
+from pairwright.models import ModelRef
+from pairwright.options import Train
+from pairwright.store import Node
+
+VERSION = 1
+"""Part of the fingerprint; grows when the same options would give other weights."""
+
+
+class TrainError(Explained, ValueError):
+    """Inputs that cannot be trained on; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training before anything is loaded for it."""
+
+    options: Train
+    context: Context
+    pairs: Node
+    start: ModelRef
+    reference: ModelRef | None
+    """None: the start."""
+
+    @classmethod
+    def of(cls, options: Train, context: Context) -> Job:
+        """Find what the options name.
+
+        Raises:
+            TrainError: there are no pairs among the inputs, or several sets; a batch that cannot be shared.
+            ModelError: a model that is not found or does not fit.
+        """
+        pairs = _pairs(context)
+        if options.batch < ranks.count():
+            raise TrainError(f"a batch of {options.batch} cannot be shared by {ranks.count()} processes; start fewer")
+        plan = losers.replay(options)
+        if plan and plan.carried and ranks.count() > 1:
+            raise TrainError("rollout.buffer is not shared between processes; start one, or leave rollout.buffer out")
+        start = models.resolve(options.start, context)
+        return cls(options, context, pairs, start, models.reference(options, start, context))
+
+    @property
+    def continues(self) -> bool:
+        """Whether the adapter that the start ends in is trained on."""
+        return policy.continues(self.start, self.options)
+
+    def meaning(self) -> dict[str, Any]:
+        """The fingerprinted part."""
+        meaning = self.options.meaning() | {"version": VERSION, "start": self.start.identity(self.context.store)}
+        if self.reference:
+            meaning["reference"] = self.reference.identity(self.context.store)
+        if self.continues:
+            meaning.pop("lora", None)
+        return meaning
+
+    def encoded(self) -> Encoded:
+        """Latents and text states of the pairs, computed where the store does not hold them yet."""
+        options = self.options
+        sides: tuple[encodings.Side, ...] = ("winner", "loser") if options.paired else ("winner",)
+        sides += ("mask",) if options.focus.on == "mask" else ()
+        return encodings.encode(
+            self.pairs,
+            self.start,
+            self.context,
+            sides=sides,
+            resolution=options.resolution,
+            flips=options.flips,
+            device=self.device,
+        )
+
+    @property
+    def device(self) -> Any:
+        """Where this process trains."""
+        return runtime.device(ranks.device(self.options.device))
+
+    def trainer(self, encoded: Encoded) -> training.Trainer:
+        """Networks, adapters and optimiser."""
+        options = self.options
+        actors = policy.assemble(
+            options, self.start, self.reference, self.context.store, self.device, lagging=training.lagging(options)
+        )
+        batches = Batches(
+            encoded=encoded,
+            process=actors.family.process,
+            device=self.device,
+            size=options.batch,
+            micro=1,
+            seed=options.seed,
+            flips=options.flips,
+            dropout=options.caption_dropout,
+            focus=options.focus,
+            replay=losers.replay(options),
+            rank=ranks.rank(),
+            ranks=ranks.count(),
+        )
+        return training.Trainer(options, actors, batches, self.context.progress.say)
+
+
+def metadata(node: Node, trainer: training.Trainer) -> dict[str, str]:
+    """What the trained file's header says of it."""
+    side, objective = trainer.batches.encoded.resolution, trainer.settings.objective
+    return {
+        "modelspec.title": f"{objective} on {trainer.policy.family.base}",
+        "modelspec.resolution": f"{side}x{side}",
+        "pairwright.objective": objective,
+        "pairwright.fingerprint": node.fingerprint,
+    }
+
+
+def _pairs(context: Context) -> Node:
+    found = {name: node for name, node in context.inputs.items() if _holds_pairs(node)}
+    if len(found) != 1:
+        said = f"several of its inputs made pairs ({', '.join(found)})" if found else "none of its inputs made pairs"
+        raise TrainError(f"training reads one set of pairs, but {said}; name one such step in 'from'")
+    return next(iter(found.values()))
+
+
+def _holds_pairs(node: Node) -> bool:
+    shards = node.shards()
+    return bool(shards) and {"winner", "loser"} <= set(pq.read_schema(shards[0]).names)
