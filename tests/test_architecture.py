@@ -10,13 +10,13 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
-    "caches", "catalogue", "context", "errors", "hardware", "images", "models", "options", "places", "plugins", "progress",
-    "prompts", "protocols", "ranks", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds", "selection",
-    "servers", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "untrusted", "weights", "wording",
+    "caches", "catalogue", "context", "errors", "hardware", "images", "literals", "models", "options", "places", "plugins",
+    "progress", "prompts", "protocols", "ranks", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds",
+    "selection", "servers", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "untrusted", "vetoes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations"}
-VERBS = {"curate", "train", "generate", "evaluate", "export", "report", "plan", "doctor"}
+VERBS = {"audit", "curate", "train", "generate", "evaluate", "export", "report", "plan", "doctor"}
 TOP = {"run": 4, "cli": 5, "__main__": 6}
 
 FLOORS = {**dict.fromkeys(GROUND, 0), **dict.fromkeys(DIFFUSION, 1), **dict.fromkeys(SHELVES, 2), **dict.fromkeys(VERBS, 3), **TOP}

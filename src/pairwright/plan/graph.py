@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pairwright import catalogue, models, options, places, plugins
 from pairwright.errors import Explained
+from pairwright.literals import option
 from pairwright.options import Curate, Generate, Plugin, Train
 from pairwright.plan import costs
-from pairwright.plan.literals import option
 from pairwright.recipe import Recipe, Step
 from pairwright.store import Store
 

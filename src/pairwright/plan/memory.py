@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pairwright.catalogue import Costs
 from pairwright.hardware import Device
+from pairwright.literals import option
 from pairwright.options import Curate, Generate, Score, Train
 from pairwright.plan.graph import Graph
-from pairwright.plan.literals import option
 from pairwright.plan.needs import plugins_of
 from pairwright.plan.work import AUTO, resolution
 from pairwright.recipe import Step

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pairwright import options, places, plugins
+from pairwright.literals import option, processor_of
 from pairwright.options import Curate, Generate, Plugin, Train
 from pairwright.plan.graph import Graph
-from pairwright.plan.literals import constant, option
 from pairwright.recipe import Step
 
 
@@ -47,19 +46,3 @@ def models_of(chosen: options.Options) -> list[options.Model]:
     if isinstance(chosen, Train):
         return [chosen.start, *([chosen.reference] if isinstance(chosen.reference, options.Model) else [])]
     return list(chosen.models.values()) if isinstance(chosen, Generate) else []
-
-
-def processor_of(shelf: plugins.Shelf, plugin: Plugin, path: Path | None) -> str | None:
-    """What tokenizer and preprocessing come from, where that is not the model's own folder.
-
-    By convention that is the plug-in's option ``processor``, else its constant ``PROCESSOR``.
-    """
-    named = option(shelf, plugin, "processor")
-    if isinstance(named, str) or _has_tokenizer(path):
-        return named if isinstance(named, str) else None
-    return constant(plugins.signature(shelf, plugin.name).module, "PROCESSOR")
-
-
-def _has_tokenizer(path: Path | None) -> bool:
-    folder = path if path is None or path.is_dir() else path.parent
-    return folder is not None and any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt"))

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pairwright import catalogue, hardware, places, plugins, runtime
 from pairwright import plan as lines_of
 from pairwright.errors import Explained
+from pairwright.literals import option, processor_of
 from pairwright.options import Plugin, Score
 from pairwright.plan import costs, memory, work
-from pairwright.plan.literals import option
-from pairwright.plan.needs import processor_of
 
 
 class DeviceError(Explained, ValueError):

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 
 from pairwright.catalogue import TERA, Costs
+from pairwright.literals import option
 from pairwright.options import Compare, Curate, Filter, Generate, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
-from pairwright.plan.literals import option
 from pairwright.recipe import Step
 
 BACKWARD = 1.13

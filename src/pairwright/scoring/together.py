@@ -7,7 +7,6 @@ themselves, one after the other. While one batch is scored, the next is decoded 
 
 from __future__ import annotations
 
-import ast
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
-from pairwright import hardware, places, plugins, tables
+from pairwright import hardware, literals, places, tables
 from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
 from pairwright.records import Picture, Prompt, Unscored
@@ -185,22 +184,8 @@ def passes(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
 
 
 def _is_large(plugin: Plugin, hub: places.Hub) -> bool:
-    model = weights_of(plugin)
-    if model is None:
+    model = literals.option("rewards", plugin, "model")
+    if not isinstance(model, str):
         return False
     found = places.place(model, "weights", hub)
     return found.state != "missing" and (found.bytes is None or found.bytes >= ALONE_BYTES)
-
-
-def weights_of(plugin: Plugin) -> str | None:
-    """The weights that a reward names: as it was asked to, else its default; None where it has none."""
-    if "model" in plugin.options:
-        return str(plugin.options["model"])
-    for option in plugins.signature("rewards", plugin.name).options:
-        if option.name == "model" and option.default is not None:
-            try:
-                value = ast.literal_eval(option.default)
-            except (ValueError, SyntaxError):
-                return None
-            return value if isinstance(value, str) else None
-    return None

@@ -35,3 +35,19 @@ def constant(module: str, name: str) -> str | None:
             value = node.value.value if isinstance(node.value, ast.Constant) else None
             return value if isinstance(value, str) else None
     return None
+
+
+def processor_of(shelf: plugins.Shelf, plugin: Plugin, path: Path | None) -> str | None:
+    """What tokenizer and preprocessing come from, where that is not the model's own folder.
+
+    By convention that is the plug-in's option ``processor``, else its constant ``PROCESSOR``.
+    """
+    named = option(shelf, plugin, "processor")
+    if isinstance(named, str) or _has_tokenizer(path):
+        return named if isinstance(named, str) else None
+    return constant(plugins.signature(shelf, plugin.name).module, "PROCESSOR")
+
+
+def _has_tokenizer(path: Path | None) -> bool:
+    folder = path if path is None or path.is_dir() else path.parent
+    return folder is not None and any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json", "vocab.txt"))
