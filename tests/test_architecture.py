@@ -10,9 +10,10 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
-    "caches", "catalogue", "context", "errors", "hardware", "images", "literals", "models", "options", "places", "plugins",
-    "progress", "prompts", "protocols", "ranks", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds",
-    "selection", "servers", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "untrusted", "vetoes", "weights", "wording",
+    "caches", "catalogue", "context", "errors", "hardware", "images", "literals", "models", "onnx_files", "options",
+    "pairsets", "places", "plugins", "progress", "prompts", "protocols", "ranks", "recipe", "records", "resolve",
+    "rowfiles", "runtime", "scoring", "seeds", "selection", "servers", "single_files", "state_dicts", "stats", "store",
+    "suggestions", "tables", "untrusted", "vetoes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations"}
