@@ -19,6 +19,7 @@ from tests.miniatures import classifier, clip, sd15, u2net
 GPU = Device("cuda:0", "A GPU of 24 GB", 24_000_000_000, 24_000_000_000)
 CPU = Device("cpu", "CPU with 2 cores", 16_000_000_000, 12_000_000_000)
 PEAK_OF_3090 = 71e12
+SD35 = "stabilityai/stable-diffusion-3.5-medium"
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,14 @@ def full_size(**changes: Any) -> dict[str, Any]:
     """One training step of the paper's size."""
     train = {"verb": "train", "objective": "dpo", "start": "stable-diffusion-v1-5/stable-diffusion-v1-5", "batch": 256, **changes}
     return {"name": "full", "step": {"stage": train}}
+
+
+def needed(root: Path, **changes: Any) -> memory.Memory:
+    """The memory of one step of the paper's size on a GPU with 24 GB."""
+    graph = Graph(recipe.parse(full_size(**changes)), root, places.Hub())
+    found = memory.of_step(graph.recipe.steps[0], graph, GPU)
+    assert found is not None
+    return found
 
 
 def on_gpu(table: dict[str, Any], root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -208,12 +217,38 @@ def test_on_a_small_gpu_checkpointing_is_the_advice(tmp_path: Path, monkeypatch:
         ({"objective": "dro", "steps": 1600, "rollout": {"refresh": 16}}, 21.6),
         ({"objective": "dro", "steps": 1600}, 7.7),
         ({"objective": "dpo", "steps": 1000}, 5.0),
+        # Full: the published 8.7 h less the autoencoder's and the text encoder's share of them.
+        ({"objective": "dpo", "steps": 1000, "method": "full"}, 6.43),
+        ({"objective": "dro", "steps": 3200, "rollout": {"steps": 10}, "start": SD35}, 48.0),
+        ({"objective": "dpo", "steps": 500, "start": SD35}, 7.8),
     ],
 )
 def test_training_takes_as_long_as_the_published_budgets_say(changes: dict[str, Any], hours: float, tmp_path: Path) -> None:
     graph = Graph(recipe.parse(full_size(**changes)), tmp_path, places.Hub())
     found = work.of_step(graph.recipe.steps[0], graph)
     assert found.flop / PEAK_OF_3090 / 3600 == pytest.approx(hours, rel=0.03)
+
+
+def test_full_fine_tuning_needs_room_for_every_weights_state_and_a_second_network(tmp_path: Path) -> None:
+    def weights(**changes: Any) -> float:
+        return needed(tmp_path, **changes).weights
+
+    unet = 859_520_964
+    assert weights(objective="sft", method="full") == unet * 16
+    assert weights(method="full") == unet * (16 + 2)
+    assert weights(method="full", optimiser={"name": "adafactor"}) == unet * (8 + 2)
+    assert weights(objective="dro", method="full", rollout={"refresh": 16}) == unet * (16 + 2 + 2)
+
+
+def test_text_encoders_that_are_larger_than_the_training_are_said(tmp_path: Path) -> None:
+    """T5 in 16 bits, everything else around the network in float32; they are gone before the training is there."""
+    found = needed(tmp_path, start=SD35, micro_batch=1)
+    assert found.beforehand == found.total == 4 * (83_819_683 + 818_310_144) + 2 * 4_762_310_656
+    assert "13.1 GB beforehand, while latents and text states are made" in memory.said(found)[0]
+    larger = needed(tmp_path, start=SD35, micro_batch=3)
+    assert larger.total == larger.weights + larger.activations
+    assert "beforehand" not in memory.said(larger)[0]
+    assert larger.fits
 
 
 def test_a_lazy_curation_costs_what_the_published_budget_says(tmp_path: Path) -> None:
@@ -242,6 +277,7 @@ def test_networks_are_charged_for_every_forward_however_small(monkeypatch: pytes
     [
         ({"objective": "sft"}, 1),
         ({"objective": "dpo"}, 2),
+        ({"objective": "ipo"}, 2),
         ({"objective": "dro"}, 1),
         ({"objective": "dro", "rollout": {"refresh": 16}}, 2),
         ({"objective": "dro", "rollout": {"savings": False}}, 2),

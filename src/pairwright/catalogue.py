@@ -13,7 +13,9 @@ from pathlib import Path
 
 TERA = 1e12
 FILE_BYTES = 4
-"""Bytes per parameter of the published files: all of them are float32."""
+"""Bytes per parameter of the published files, unless something else is said: float32."""
+T5_BYTES = 2
+"""Per parameter in memory: T5 runs in the 16 bits that it is published in, what else stands around a network in float32."""
 
 
 @dataclass(frozen=True)
@@ -21,25 +23,37 @@ class Costs:
     """What a model costs, one picture at a time."""
 
     parameters: Mapping[str, int]
-    """Per network: ``unet``, ``vae``, ``text_encoder`` of a pipeline, ``network`` of anything else."""
+    """Per network: ``unet`` (or the transformer in its place), ``vae``, ``text_encoder`` (all of CLIP's) and ``t5`` of a
+    pipeline, ``network`` of anything else."""
     flop: Mapping[str, float]
     """Floating point operations of one forward, a multiply-add being two: ``unet``, ``encode``, ``decode``, ``text`` of a
     pipeline, ``score`` of a reward (picture and text), ``map`` of a saliency model."""
     side: int
     """Pixels of the square picture for which ``flop`` and ``kept`` hold; 0: they do not depend on it."""
     kept: float = 0.0
-    """Bytes that one sample leaves for the backward pass of an adapter, in 2-byte numbers."""
+    """Bytes that one sample leaves for the backward pass of an adapter, in bfloat16."""
     kept_checkpointed: float = 0.0
     """The same with ``checkpoint_activations``."""
+    kept_full: float = 0.0
+    """The same where every weight is trained."""
     adapter: int = 0
     """Parameters of an adapter of rank 1 on the family's targets."""
     rough: bool = False
     """By a rule of thumb or scaled, not counted."""
+    flow: bool = False
+    """Of a pipeline: its process is a rectified flow."""
+    file_bytes: int = FILE_BYTES
+    """Per parameter of the published files."""
 
     @property
     def total(self) -> int:
         """Parameters of all networks."""
         return sum(self.parameters.values())
+
+    def around(self, number: int = 4) -> int:
+        """Bytes in memory of what stands around a pipeline's denoising network, ``number`` per parameter."""
+        counts = {name: count for name, count in self.parameters.items() if name != "unet"}
+        return sum(count * (min(number, T5_BYTES) if name == "t5" else number) for name, count in counts.items())
 
     def at(self, side: int) -> Costs:
         """For pictures of another size, by their area: attention grows faster, so that large sizes are underestimated."""
@@ -47,9 +61,8 @@ class Costs:
             return self
         area = (side / self.side) ** 2
         flop = {name: value if name == "text" else value * area for name, value in self.flop.items()}
-        return replace(
-            self, flop=flop, side=side, kept=self.kept * area, kept_checkpointed=self.kept_checkpointed * area, rough=True
-        )
+        kept = {name: getattr(self, name) * area for name in ("kept", "kept_checkpointed", "kept_full")}
+        return replace(self, flop=flop, side=side, rough=True, **kept)
 
 
 _SD15 = Costs(
@@ -58,7 +71,28 @@ _SD15 = Costs(
     side=512,
     kept=0.842e9,
     kept_checkpointed=0.149e9,
+    kept_full=0.981e9,
     adapter=199_296,
+)
+_SDXL = Costs(
+    parameters={"unet": 2_567_463_684, "vae": 83_653_863, "text_encoder": 817_720_320},
+    flop={"unet": 6.761 * TERA, "encode": 4.879 * TERA, "decode": 10.470 * TERA, "text": 0.1112 * TERA},
+    side=1024,
+    kept=5.992e9,
+    kept_checkpointed=0.488e9,
+    kept_full=7.295e9,
+    adapter=1_451_520,
+)
+_SD35 = Costs(
+    parameters={"unet": 2_243_171_520, "vae": 83_819_683, "text_encoder": 818_310_144, "t5": 4_762_310_656},
+    flop={"unet": 2.443 * TERA, "encode": 1.118 * TERA, "decode": 2.515 * TERA, "text": 2.508 * TERA},
+    side=512,
+    kept=2.183e9,
+    kept_checkpointed=0.103e9,
+    kept_full=3.525e9,
+    adapter=586_752,
+    flow=True,
+    file_bytes=2,
 )
 _IMAGEREWARD = Costs({"network": 446_206_689}, {"score": 0.138 * TERA}, side=0)
 
@@ -66,6 +100,8 @@ KNOWN: Mapping[str, Costs] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
     # Nine input channels instead of four: five more 3 x 3 filters for each of 320 outputs.
     "stable-diffusion-v1-5/stable-diffusion-inpainting": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_535_364}),
+    "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
+    "stabilityai/stable-diffusion-3.5-medium": _SD35,
     "yuvalkirstain/PickScore_v1": Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0),
     "THUDM/ImageReward": _IMAGEREWARD,
     "zai-org/ImageReward": _IMAGEREWARD,

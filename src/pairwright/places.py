@@ -119,7 +119,7 @@ def _on_hub(name: str, role: Role, hub: Hub) -> Place:
     costs = catalogue.known(name)
     if role == "processor" or costs is None:
         return Place(name, role, "download", None)
-    return Place(name, role, "download", costs.total * catalogue.FILE_BYTES, about=True)
+    return Place(name, role, "download", costs.total * costs.file_bytes, about=True)
 
 
 def snapshot(name: str) -> Path | None:

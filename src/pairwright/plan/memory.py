@@ -16,8 +16,8 @@ from pairwright.recipe import Step
 BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 SHARE = 0.9
 """Of the free memory that a step may take: the rest goes to kernels' workspaces and to fragmentation."""
-ADAPTER_BYTES = 16
-"""Per trained parameter: float32 weight, gradient and AdamW's two moments."""
+TRAINED_BYTES = {"adamw": 16, "adafactor": 8}
+"""Per trained parameter: float32 weight, gradient and AdamW's two moments (Adafactor's are next to nothing)."""
 GIGA = 1e9
 
 
@@ -36,11 +36,13 @@ class Memory:
     free: int | None = None
     partial: bool = False
     """Some model's size is not known."""
+    beforehand: float = 0.0
+    """What is loaded and gone before the rest is there: the networks that make latents and text states."""
 
     @property
     def total(self) -> float:
-        """Weights and activations."""
-        return self.weights + self.activations
+        """The most at one time."""
+        return max(self.weights + self.activations, self.beforehand)
 
     @property
     def fits(self) -> bool | None:
@@ -67,11 +69,9 @@ def _train(chosen: Train, costs: Costs | None, device: Device) -> Memory | None:
     if costs is None:
         return None
     number = BYTES[chosen.dtype]
-    weights = costs.parameters["unet"] * number + costs.adapter * chosen.lora.rank * ADAPTER_BYTES
-    # Latents and text states are made beforehand, by the other networks in float32.
-    encoders = sum(costs.parameters[name] for name in ("vae", "text_encoder")) * 4
-    graphs = graphs_per_sample(chosen)
-    kept, checkpointed = (each * graphs * number / 2 for each in (costs.kept, costs.kept_checkpointed))
+    weights, graphs = _networks(chosen, costs), graphs_per_sample(chosen)
+    each = costs.kept_full if chosen.method == "full" else costs.kept
+    kept, checkpointed = (value * graphs * number / 2 for value in (each, costs.kept_checkpointed))
     room = SHARE * device.free - weights if device.free is not None else None
     most, most_checkpointed = (
         None if room is None or not each else min(max(int(room / each), 0), chosen.batch) for each in (kept, checkpointed)
@@ -80,7 +80,17 @@ def _train(chosen: Train, costs: Costs | None, device: Device) -> Memory | None:
     used, fits = (checkpointed, most_checkpointed) if asks else (kept, most)
     measured = chosen.micro_batch == "auto" and device.name.startswith("cuda")
     micro = max(fits, 1) if measured and fits is not None else min(micro_batch(chosen), chosen.batch)
-    return Memory(max(weights, encoders), used * micro, most, most_checkpointed, micro, device.free)
+    return Memory(weights, used * micro, most, most_checkpointed, micro, device.free, beforehand=costs.around())
+
+
+def _networks(chosen: Train, costs: Costs) -> float:
+    """Bytes of policy and reference with what is trained, its gradients and the optimiser's state."""
+    network, number, trained = costs.parameters["unet"], BYTES[chosen.dtype], TRAINED_BYTES[chosen.optimiser.name]
+    if chosen.method == "lora":
+        return network * number + costs.adapter * chosen.lora.rank * trained
+    lagging = chosen.objective == "dro" and chosen.rollout.refresh > 1
+    frozen = (chosen.objective != "sft") + lagging  # the reference, and the sampling policy where it is another
+    return network * (trained + frozen * number)
 
 
 def micro_batch(chosen: Train) -> int:
@@ -91,13 +101,13 @@ def micro_batch(chosen: Train) -> int:
 def graphs_per_sample(chosen: Train) -> int:
     """How many forwards of the policy are kept at once for one sample: both sides where both have a gradient."""
     own_half = chosen.objective == "dro" and not (chosen.rollout.savings and chosen.rollout.refresh == 1)
-    return 2 if chosen.objective == "dpo" or own_half else 1
+    return 2 if chosen.paired or own_half else 1
 
 
 def _pipeline(costs: Costs | None, number: int, others: int) -> float | None:
     if costs is None:
         return None
-    return float(costs.parameters["unet"] * number + (costs.total - costs.parameters["unet"]) * others)
+    return float(costs.parameters["unet"] * number + costs.around(others))
 
 
 def _inference(step: Step, graph: Graph, device: Device) -> Memory:
@@ -122,6 +132,8 @@ def said(memory: Memory) -> tuple[str, list[str]]:
     amount = f"{size(memory.weights)} of weights"
     if memory.micro is not None:
         amount += f" + {size(memory.activations)} of activations (micro-batch {memory.micro})"
+        if memory.beforehand > memory.weights + memory.activations:
+            amount += f"; {size(memory.beforehand)} beforehand, while latents and text states are made"
     else:
         amount += " and what a batch needs on the way"
     if memory.partial:

@@ -12,6 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pairwright import state_dicts
 from pairwright.catalogue import Costs
 
 if TYPE_CHECKING:
@@ -45,9 +46,10 @@ def _pipeline(folder: Path, side: int) -> Costs | None:
             flop = {"encode": counted(lambda: vae.encode(picture)), "decode": counted(lambda: vae.decode(latents))}
             parameters = {"unet": size(network), "vae": size(vae), **_texts(folder, flop)}
         flop["unet"], kept = step(network, small)
+        _, kept_full = step(network, small, full=True)
         network.enable_gradient_checkpointing()
         _, checkpointed = step(network.train(), small)
-    return Costs(parameters, flop, side, kept, checkpointed, adapter(network))
+    return Costs(parameters, flop, side, kept, checkpointed, kept_full, adapter(network), flow=_is_transformer(network))
 
 
 def config(folder: Path) -> dict[str, Any]:
@@ -66,19 +68,23 @@ def adapter(network: nn.Module) -> int:
     return sum(sum(module.weight.shape) for name, module in network.named_modules() if _is_target(name, network))
 
 
-def step(network: Any, side: int) -> tuple[float, float]:
-    """Operations of one forward, and bytes that it keeps for the backward pass of an adapter, in 2-byte numbers.
+def step(network: Any, side: int, *, full: bool = False) -> tuple[float, float]:
+    """Operations of one forward, and bytes that it keeps for the backward pass in bfloat16.
 
-    What an adapter needs kept is what its target would need if it were trained itself: the target's input.
+    What an adapter needs kept is what its target would need if it were trained itself: the target's input. Normalisations
+    that compute in float32 keep float32.
 
     Args:
-        network: on the meta device.
+        network: on the meta device; it is cast.
         side: of the latents.
+        full: every weight is trained, not an adapter.
     """
     import torch
 
+    with state_dicts.quietly():  # diffusers warns of casting layers that must stay float32, also where it has none
+        network.to(torch.bfloat16)
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(_is_target(name.rpartition(".")[0], network))
+        parameter.requires_grad_(full or _is_target(name.rpartition(".")[0], network))
     own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}  # noqa: SLF001 - meta storages have no address
     kept: dict[int, Any] = {}
 
@@ -88,11 +94,11 @@ def step(network: Any, side: int) -> tuple[float, float]:
             kept[storage._cdata] = storage  # noqa: SLF001 - held, so that no other storage takes its place
         return tensor
 
-    latents = torch.empty(1, network.config.in_channels, side, side, device="meta")
+    latents = _empty(network.config.in_channels, side, side)
     told = _told(network)
     with _fused_attention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         flop = counted(lambda: network(latents, **told))
-    return flop, sum(each.nbytes() for each in kept.values()) / 2
+    return flop, float(sum(each.nbytes() for each in kept.values()))
 
 
 def counted(forward: Callable[[], object]) -> float:
@@ -158,15 +164,23 @@ def _told(network: Any) -> dict[str, Any]:
 
     settings, when = network.config, torch.ones(1, dtype=torch.long, device="meta")
     if _is_transformer(network):
-        states = torch.empty(1, TOKENS + T5_TOKENS, settings.joint_attention_dim, device="meta")
-        pooled = torch.empty(1, settings.pooled_projection_dim, device="meta")
-        return {"timestep": when, "encoder_hidden_states": states, "pooled_projections": pooled}
-    states = torch.empty(1, TOKENS, settings.cross_attention_dim, device="meta")
+        states = _empty(TOKENS + T5_TOKENS, settings.joint_attention_dim)
+        return {
+            "timestep": when,
+            "encoder_hidden_states": states,
+            "pooled_projections": _empty(settings.pooled_projection_dim),
+        }
+    told = {"timestep": when, "encoder_hidden_states": _empty(TOKENS, settings.cross_attention_dim)}
     if settings.addition_embed_type != "text_time":
-        return {"timestep": when, "encoder_hidden_states": states}
+        return told
     width = settings.projection_class_embeddings_input_dim - 6 * settings.addition_time_embed_dim
-    added = {"text_embeds": torch.empty(1, width, device="meta"), "time_ids": torch.empty(1, 6, device="meta")}
-    return {"timestep": when, "encoder_hidden_states": states, "added_cond_kwargs": added}
+    return {**told, "added_cond_kwargs": {"text_embeds": _empty(width), "time_ids": _empty(6)}}
+
+
+def _empty(*shape: int) -> Tensor:
+    import torch
+
+    return torch.empty(1, *shape, device="meta", dtype=torch.bfloat16)
 
 
 @contextmanager

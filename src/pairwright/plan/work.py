@@ -11,8 +11,8 @@ from pairwright.options import Compare, Curate, Filter, Generate, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
-BACKWARD = 1.13
-"""Of a forward, where only an adapter is trained (2.00 where everything is)."""
+BACKWARD = {"lora": 1.13, "full": 2.0}
+"""Of a forward: where only an adapter is trained, and where everything is."""
 AUTO = 8
 """Samples per forward where ``micro_batch = "auto"``: more change little."""
 CHECKPOINTING = 1.35
@@ -112,7 +112,8 @@ def _filter(work: Work, chosen: Curate, views: float, graph: Graph) -> float:
 
 def _repaint(work: Work, chosen: Curate, tried: float, graph: Graph) -> None:
     batch, plugin = chosen.batch_size, chosen.perturbation
-    work.network(graph.saliency(chosen.saliency), "map", tried, batch)
+    if chosen.saliency is not None:
+        work.network(graph.saliency(chosen.saliency), "map", tried, batch)
     painter = graph.perturbation(plugin, chosen.resolution)
     steps, strength = option("perturbations", plugin, "steps"), option("perturbations", plugin, "strength")
     guidance = option("perturbations", plugin, "guidance")
@@ -158,7 +159,7 @@ def train(step: Step, chosen: Train, graph: Graph) -> Work:
     side = resolution(step, graph)
     costs = graph.pipeline(chosen.start, side)
     samples = chosen.steps * chosen.batch
-    per_sample, why = forwards(chosen)
+    per_sample, why = forwards(chosen, flow=costs is not None and costs.flow)
     if chosen.checkpoint_activations is True:
         per_sample *= CHECKPOINTING
     work = Work(
@@ -168,21 +169,26 @@ def train(step: Step, chosen: Train, graph: Graph) -> Work:
     work.network(costs, "unet", samples, micro, per_sample)
     pairs = graph.pairs(step)
     if pairs is not None:
-        sides = (2 if chosen.objective == "dpo" else 1) * (2 if chosen.flips else 1)
+        sides = (2 if chosen.paired else 1) * (2 if chosen.flips else 1)
         work.network(costs, "encode", pairs * sides, 8)
         work.pictures(pairs * sides, side)
     return work
 
 
-def forwards(chosen: Train) -> tuple[float, str]:
-    """UNet forwards per sample, a backward counted as 1.13 of them, and what they are."""
-    policy, reference = 1 + BACKWARD, 1.0
+def forwards(chosen: Train, *, flow: bool = False) -> tuple[float, str]:
+    """The network's forwards per sample, a backward counted as :data:`BACKWARD` of them, and what they are.
+
+    Args:
+        chosen: the training.
+        flow: of a rectified flow, whose rollouts go to their end and whose own state is predicted on besides.
+    """
+    policy, reference = 1 + BACKWARD[chosen.method], 1.0
     if chosen.objective == "sft":
         return policy, "forward and backward"
-    if chosen.objective == "dpo":
+    if chosen.paired:
         return 2 * (policy + reference), "policy and reference, winner and loser"
     steps = chosen.rollout.steps
-    sampled = (steps + 1) / 2 if chosen.rollout.savings else float(steps)
+    sampled = steps + 1.0 if flow else (steps + 1) / 2 if chosen.rollout.savings else float(steps)
     if chosen.rollout.savings and chosen.rollout.refresh == 1:
         least, rollout = policy + reference, sampled + reference
         expected = least + GATE * rollout
