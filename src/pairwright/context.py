@@ -20,6 +20,8 @@ class Context:
     progress: Progress = SILENT
     begun: Callable[[Node], object] = lambda _: None
     """Told the step's own node before work on it starts, so that it can be looked at while it grows."""
+    vetoed: Mapping[str, str] = field(default_factory=dict)
+    """Pairs of this step that somebody does not want, with their reasons; see :mod:`pairwright.vetoes`."""
 
     def node(self, verb: str, meaning: Mapping[str, Any], inputs: Sequence[str]) -> Node:
         """The step's own node; see :meth:`Store.node`."""

@@ -106,6 +106,8 @@ class Edited:
     """A changed picture, of the size of the original."""
 
     image: Image.Image
+    how: Mapping[str, object] = field(default_factory=dict)
+    """What was drawn for this picture (which degradation, how strong), as plain JSON values; part of the pair's lineage."""
 
 
 @dataclass(frozen=True)

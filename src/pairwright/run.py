@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pairwright import weights
+from pairwright import vetoes, weights
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.options import Options
@@ -209,7 +209,8 @@ def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Pro
             entry["fingerprint"] = node.fingerprint
             ledger.save()
 
-        node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun))
+        vetoed = vetoes.read(ledger.folder / vetoes.NAME).get(step.name, {})
+        node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun, vetoed))
         entry["reused"] = node.record()["finished"] < clock
     spent = time.monotonic() - started
     progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")

@@ -46,7 +46,7 @@ PICTURES = schema(
 )
 REJECTED = schema({"id": pa.string(), "step": pa.string(), "reason": pa.string()})
 MASKS = schema({"id": pa.string(), "mask": IMAGE, "area": pa.float64(), "failed": pa.string()})
-EDITS = schema({"id": pa.string(), "image": IMAGE, "seed": pa.int64(), "failed": pa.string()})
+EDITS = schema({"id": pa.string(), "image": IMAGE, "seed": pa.int64(), "how": pa.string(), "failed": pa.string()})
 GAPS = schema({"id": pa.string(), "winner": pa.float64(), "loser": pa.float64()})
 PAIRS = schema(
     {

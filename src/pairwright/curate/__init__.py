@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairwright import plugins, resolve, scoring, selection, tables
+from pairwright import plugins, resolve, scoring, selection, tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import views
 from pairwright.curate.repaint import Outcome, Repaints
@@ -54,20 +54,24 @@ def curate(options: Curate, context: Context) -> Node:
         CurationError: no photograph passes a step.
     """
     source = plugins.load("sources", options.source.name, **options.source.options)
-    node = context.node("curate", {"version": VERSION, "options": _meaning(options)}, [source.fingerprint()])
+    vetoed = vetoes.every(options.vetoes) if options.vetoes else context.vetoed
+    meaning = _meaning(options) | ({"vetoes": dict(sorted(vetoed.items()))} if vetoed else {})
+    node = context.node("curate", {"version": VERSION, "options": meaning}, [source.fingerprint()])
+    if vetoed:
+        context.progress.say(f"  vetoed pairs, which are left out: {len(vetoed)}")
     if node.complete:
         return node
     funnel = Funnel()
     try:
-        return _curate(node, source, options, context, funnel)
+        return _curate(node, source, options, context, funnel, vetoed)
     except CurationError:
         _write_rejected(node, funnel)  # who left, and why, is wanted most where nobody is left
         raise
 
 
-def _curate(node: Node, source: Source, options: Curate, context: Context, funnel: Funnel) -> Node:
+def _curate(node: Node, source: Source, options: Curate, context: Context, funnel: Funnel, vetoed: Mapping[str, str]) -> Node:
     started = time.monotonic()
-    bench = _Bench(options, context, views.prepare(source, options, context, funnel), funnel)
+    bench = _Bench(options, context, views.prepare(source, options, context, funnel), funnel, vetoed)
     ranking = bench.rank(bench.filtered())
     repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer)
     threshold = bench.threshold(repaints)
@@ -90,11 +94,12 @@ def _curate(node: Node, source: Source, options: Curate, context: Context, funne
 
 
 def _meaning(options: Curate) -> dict[str, Any]:
-    """The options with every plug-in's defaults and weights. The source is fingerprinted by what it reads."""
-    said = options.meaning()
+    """The options with every plug-in's defaults and weights. The source is fingerprinted by what it reads, and so are vetoes."""
+    said = options.model_copy(update={"vetoes": None}).meaning()
+    del said["vetoes"]
     said["source"] = options.source.name
     said["filters"] = [_with_reward(each) for each in options.filters]
-    said["saliency"] = resolve.meaning("saliency", options.saliency)
+    said["saliency"] = resolve.meaning("saliency", options.saliency) if options.saliency else None
     said["perturbation"] = resolve.meaning("perturbations", options.perturbation)
     said["gap"] = _with_reward(options.gap) if options.gap else None
     said["keep"] = _with_reward(options.keep) if options.keep else None
@@ -113,6 +118,8 @@ class _Bench:
     context: Context
     pictures: Node
     funnel: Funnel
+    vetoed: Mapping[str, str]
+    """Reasons by pair."""
     scores: list[Node] = field(default_factory=list)
     """Score tables made on the way."""
 
@@ -174,7 +181,7 @@ class _Bench:
                 if wanted is not None and len(passed) >= wanted:
                     break
                 outcomes = repaints.shard(shard)
-                verdicts = [each.rejected(threshold) for each in outcomes]
+                verdicts = [each.rejected(threshold) or self._veto(each) for each in outcomes]
                 here = [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is None]
                 passed += here
                 lost += filter(None, verdicts)
@@ -183,11 +190,17 @@ class _Bench:
                 done = min(len(here), max(0, wanted - len(passed) + len(here))) if wanted is not None else len(outcomes)
                 task.advance(done, tried=str(tried), passed=str(len(passed)))
         entered = tried
-        for step in ("mask", "repaint", *(["gap"] if self.options.gap else [])):
+        for step in ("mask", "repaint", *(["gap"] if self.options.gap else []), *(["veto"] if self.vetoed else [])):
             left = [each for each in lost if each.step == step]
             self.funnel.add(step, entered, left)
             entered -= len(left)
         return passed, tried
+
+    def _veto(self, outcome: Outcome) -> Rejected | None:
+        if outcome.id not in self.vetoed:
+            return None
+        reason = self.vetoed[outcome.id]
+        return Rejected(outcome.id, "veto", f"vetoed: {reason}" if reason else "vetoed")
 
     def best(self, passed: list[Outcome]) -> list[Outcome]:
         """Those that are kept, of those that passed."""
@@ -217,6 +230,7 @@ def _write(node: Node, kept: Sequence[Outcome], ranking: Ranking, bench: _Bench)
                 **winner.provenance,
                 "perturbation": perturbation,
                 "seed": outcome.seed,
+                **({"edit": outcome.how} if outcome.how else {}),
                 "mask_area": outcome.area,
                 "winner_score": outcome.winner_score,
                 "loser_score": outcome.loser_score,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,6 +34,8 @@ class Outcome:
     seed: int
     area: float
     """Share of the picture that the mask covers."""
+    how: Mapping[str, Any]
+    """What the perturbation drew for it; empty where it drew nothing but noise."""
     failed: Rejected | None
     winner_score: float | None
     loser_score: float | None
@@ -64,14 +67,14 @@ class Outcome:
         data: bytes = self._cell("data", "image")["bytes"]
         return data
 
-    def mask(self) -> np.ndarray:
-        """The region that was repainted, ``float32 [h, w]``, 0 or 1."""
-        return tables.decode_mask(self._cell("masks", "mask")["bytes"])
+    def mask(self) -> np.ndarray | None:
+        """The region that was repainted, ``float32 [h, w]``, 0 or 1; None where the whole picture was."""
+        cell = self._cell("masks", "mask")
+        return tables.decode_mask(cell["bytes"]) if cell else None
 
-    def _cell(self, table: str, column: str) -> dict[str, Any]:
+    def _cell(self, table: str, column: str) -> Any:
         node, shard, row = self.place
-        cell: dict[str, Any] = node.read_shard(shard, table, [column]).slice(row, 1).to_pylist()[0][column]
-        return cell
+        return node.read_shard(shard, table, [column]).slice(row, 1).to_pylist()[0][column]
 
 
 class Repaints:
@@ -91,7 +94,7 @@ class Repaints:
         meaning = {
             "version": VERSION,
             "candidates": digest,
-            "saliency": resolve.meaning("saliency", options.saliency),
+            "saliency": resolve.meaning("saliency", options.saliency) if options.saliency else None,
             "mask": options.mask.meaning(),
             "perturbation": resolve.meaning("perturbations", options.perturbation),
             "composite": options.composite,
@@ -140,6 +143,7 @@ class Repaints:
 
     @cached_property
     def _saliency(self) -> Saliency:
+        assert self._options.saliency is not None
         built: Saliency = resolve.build("saliency", self._options.saliency, self._options.device)
         return built
 
@@ -150,15 +154,7 @@ class Repaints:
 
     def _repaint(self, number: int, pictures: Sequence[Picture]) -> None:
         options = self._options
-        masks: list[dict[str, Any]] = []
-        edits: list[Edit] = []
-        for picture, saliency in zip(pictures, self._saliency.maps(pictures), strict=True):
-            region = cut(saliency, options.mask)
-            area = float(region.mean())
-            reason = _mask_reason(area, options.mask)
-            masks.append({"id": picture.id, "mask": _mask_cell(picture.id, region), "area": area, "failed": reason})
-            if reason is None:
-                edits.append(Edit(picture, picture.caption, seeds.key(options.seed, "repaint", picture.id), region))
+        masks, edits = self._masked(pictures) if options.saliency else self._whole(pictures)
         rows: dict[str, dict[str, Any]] = {each.id: {"id": each.id, "failed": "no usable mask"} for each in pictures}
         for start in range(0, len(edits), options.batch_size):
             some = edits[start : start + options.batch_size]
@@ -168,6 +164,25 @@ class Repaints:
         self._node.write(number, masks, tables.MASKS, "masks")
         self._node.write(number, list(rows.values()), tables.EDITS)
 
+    def _masked(self, pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Edit]]:
+        masks: list[dict[str, Any]] = []
+        edits: list[Edit] = []
+        for picture, saliency in zip(pictures, self._saliency.maps(pictures), strict=True):
+            region = cut(saliency, self._options.mask)
+            area = float(region.mean())
+            reason = _mask_reason(area, self._options.mask)
+            masks.append({"id": picture.id, "mask": _mask_cell(picture.id, region), "area": area, "failed": reason})
+            if reason is None:
+                edits.append(self._edit(picture, region))
+        return masks, edits
+
+    def _whole(self, pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Edit]]:
+        masks = [{"id": each.id, "mask": None, "area": 1.0, "failed": None} for each in pictures]
+        return masks, [self._edit(each, None) for each in pictures]
+
+    def _edit(self, picture: Picture, region: np.ndarray | None) -> Edit:
+        return Edit(picture, picture.caption, seeds.key(self._options.seed, "repaint", picture.id), region)
+
     def _row(self, edit: Edit, result: Any) -> dict[str, Any]:
         if isinstance(result, Failed):
             return {"id": edit.picture.id, "seed": edit.seed, "failed": result.reason}
@@ -175,7 +190,8 @@ class Repaints:
         if self._options.composite and edit.mask is not None:
             image = images.composite(edit.picture.image, image, edit.mask, self._options.mask.feather)
         cell = tables.image_cell(images.encode(image), edit.picture.id)
-        return {"id": edit.picture.id, "image": cell, "seed": edit.seed, "failed": None}
+        how = json.dumps(dict(result.how), ensure_ascii=False) if result.how else None
+        return {"id": edit.picture.id, "image": cell, "seed": edit.seed, "how": how, "failed": None}
 
     def _score(self, number: int, node: Node) -> None:
         rows = [row for row in self._node.read_shard(number).to_pylist() if row["image"] is not None]
@@ -195,7 +211,7 @@ class Repaints:
 
     def _outcomes(self, number: int) -> list[Outcome]:
         masks = self._node.read_shard(number, "masks", ["id", "area", "failed"]).to_pylist()
-        edits = self._node.read_shard(number, "data", ["id", "seed", "failed"]).to_pylist()
+        edits = self._node.read_shard(number, "data", ["id", "seed", "how", "failed"]).to_pylist()
         gaps = {row["id"]: row for row in self._gap_node.read_shard(number).to_pylist()} if self._gap_node else {}
         found = []
         for row, (mask, edit) in enumerate(zip(masks, edits, strict=True)):
@@ -206,9 +222,9 @@ class Repaints:
                 failed = Rejected(mask["id"], "repaint", edit["failed"])
             scores = gaps.get(mask["id"], {})
             place = (self._node, number, row)
-            found.append(
-                Outcome(mask["id"], edit["seed"] or 0, mask["area"], failed, scores.get("winner"), scores.get("loser"), place)
-            )
+            sides = scores.get("winner"), scores.get("loser")
+            how = json.loads(edit.get("how") or "{}")  # results from before the column was there have none
+            found.append(Outcome(mask["id"], edit["seed"] or 0, mask["area"], how, failed, *sides, place))
         return found
 
 

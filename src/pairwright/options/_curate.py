@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -108,8 +109,8 @@ class Curate(Options):
     """Views taken of each photograph: the first is the centre crop, further ones are drawn by the photograph's id."""
     filters: tuple[Filter, ...] = ()
     """What a photograph must score before anything expensive is done, in order."""
-    saliency: SaliencyPlugin = Plugin(name="u2net")
-    """Finds the region to repaint."""
+    saliency: Annotated[SaliencyPlugin | None, FALSE_IS_NONE] = Plugin(name="u2net")
+    """Finds the region to repaint; false: there is none, and the whole picture is changed (``text2image``)."""
     mask: Mask = Mask()
     """How the region is cut."""
     perturbation: PerturbationPlugin = Plugin(name="inpaint")
@@ -122,6 +123,9 @@ class Curate(Options):
     """Ranks the photographs and keeps the best pairs; without it, every candidate is repainted and all that pass are kept."""
     eager: bool = False
     """Repaint every candidate before ranking (the published order): the same pairs, and the whole funnel."""
+    vetoes: Annotated[Path | None, FALSE_IS_NONE] = None
+    """Pairs that somebody has looked at and does not want, as ``pairwright pairs`` writes them; the next ones take their places.
+    Default: ``vetoes.json`` in the run's folder, where it is there; false: the same. Fingerprinted by the pairs it names."""
     seed: int = 0
     """Repaints are seeded by this and the picture's id."""
     batch_size: int = execution(8, ge=1)

@@ -12,17 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from PIL import Image
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
-from torch.nn import functional
 
-from pairwright import images, runtime
-from pairwright.perturbations import _pipelines
+from pairwright import runtime
+from pairwright.perturbations import _pipelines, _regions, _step_cache
 from pairwright.records import Edit, Edited, Failed
-
-THRESHOLD = 0.5
 
 
 def load(
@@ -32,6 +28,8 @@ def load(
     guidance: float = 7.5,
     strength: float = 1.0,
     sampler: _pipelines.Sampler = "model",
+    crop: NonNegativeFloat | None = None,
+    cache_every: PositiveInt = 1,
     dtype: runtime.Dtype = "bfloat16",
     device: str = "auto",
     batch_size: int = 8,
@@ -44,6 +42,10 @@ def load(
         guidance: scale of classifier-free guidance; 1: none.
         strength: share of the schedule that is run; 1 starts from pure noise.
         sampler: ``model`` (the scheduler that comes with it), ``ddim`` or ``dpmsolver++``.
+        crop: repaint only the mask's surroundings, enlarged to the picture's size: its bounding box, grown by this share of
+            itself at each end (0.5 doubles it). Default: the whole picture, as published.
+        cache_every: run the whole UNet in every so many steps, and only its outermost layers in between (2 to 5; see
+            :mod:`pairwright.perturbations._step_cache`). Faster, and another result. 1: every step, as published.
         dtype: number format of all networks.
         device: see :func:`pairwright.runtime.device`.
         batch_size: pictures per forward, of one size.
@@ -57,7 +59,7 @@ def load(
             f"steps={steps}, strength={strength}, batch_size={batch_size}: at least one step and one picture are needed"
         )
     pipeline = _pipelines.load("StableDiffusionInpaintPipeline", model, dtype=dtype, device=device, sampler=sampler)
-    return Inpaint(pipeline, steps, guidance, strength, batch_size)
+    return Inpaint(pipeline, steps, guidance, strength, batch_size, crop, cache_every)
 
 
 @dataclass(frozen=True)
@@ -69,88 +71,35 @@ class Inpaint:
     guidance: float
     strength: float
     batch_size: int
+    crop: float | None = None
+    cache_every: int = 1
 
     def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
         """One repainted picture per request, in order, of the size of the original.
 
         Sides that are no multiple of the autoencoder's factor are padded with their edge and cut again.
         """
-        results: list[Edited | Failed] = [Failed("not reached")] * len(edits)
-        groups: dict[tuple[int, int], list[tuple[int, _Canvas]]] = {}
-        for place, each in enumerate(edits):
-            canvas = _canvas(each, self.pipeline.factor)
-            if isinstance(canvas, Failed):
-                results[place] = canvas
-            else:
-                groups.setdefault((canvas.image.shape[1], canvas.image.shape[2]), []).append((place, canvas))
-        for members in groups.values():
-            for start in range(0, len(members), self.batch_size):
-                some = members[start : start + self.batch_size]
-                outputs = self._repaint([canvas for _, canvas in some], [edits[place] for place, _ in some])
-                for (place, canvas), output in zip(some, outputs, strict=True):
-                    results[place] = _result(output, canvas.height, canvas.width)
-        return results
+        return self._repaint(edits) if self.crop is None else _regions.close_up(edits, self.crop, self._repaint)
+
+    def _repaint(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
+        return _regions.repainted(edits, self._paint, factor=self.pipeline.factor, batch_size=self.batch_size)
 
     @torch.inference_mode()
-    def _repaint(self, canvases: list[_Canvas], edits: list[Edit]) -> Tensor:
+    def _paint(self, pixels: Tensor, masks: Tensor, edits: Sequence[Edit]) -> Tensor:
         texts = self.pipeline.embed([each.caption for each in edits])
         empty = self.pipeline.embed([""]).expand_as(texts) if self.guidance > 1 else None
-        pixels = torch.stack([canvas.image for canvas in canvases])
-        output: Tensor = self.pipeline.pipe(
-            prompt_embeds=texts,
-            negative_prompt_embeds=empty,
-            image=pixels,
-            mask_image=torch.stack([canvas.mask for canvas in canvases]),
-            height=pixels.shape[2],
-            width=pixels.shape[3],
-            num_inference_steps=self.steps,
-            guidance_scale=self.guidance,
-            strength=self.strength,
-            generator=_pipelines.generators([each.seed for each in edits]),
-            output_type="pt",
-        ).images
+        with _step_cache.every(self.pipeline.pipe.unet, self.cache_every):
+            output: Tensor = self.pipeline.pipe(
+                prompt_embeds=texts,
+                negative_prompt_embeds=empty,
+                image=pixels,
+                mask_image=masks,
+                height=pixels.shape[2],
+                width=pixels.shape[3],
+                num_inference_steps=self.steps,
+                guidance_scale=self.guidance,
+                strength=self.strength,
+                generator=_pipelines.generators([each.seed for each in edits]),
+                output_type="pt",
+            ).images
         return output
-
-
-@dataclass(frozen=True)
-class _Canvas:
-    """A request as the pipeline takes it."""
-
-    image: Tensor
-    """``float32 [3, h, w]`` in 0..1, padded to a multiple of the factor."""
-    mask: Tensor
-    """``float32 [1, h, w]``, 0 or 1, padded alike."""
-    height: int
-    """Of the original."""
-    width: int
-
-
-def _canvas(edit: Edit, factor: int) -> _Canvas | Failed:
-    if edit.mask is None:
-        return Failed("inpainting needs a mask")
-    try:
-        pixels = edit.picture.tensor
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Only our own messages: Pillow's hold memory addresses, and a reason must be the same in every run.
-        said = str(error) if isinstance(error, images.ImageError) else type(error).__name__
-        return Failed(f"cannot be decoded: {said}")
-    height, width = pixels.shape[1:]
-    if edit.mask.shape != (height, width):
-        return Failed(f"the mask is {edit.mask.shape[1]} x {edit.mask.shape[0]}, the picture {width} x {height}")
-    if not (edit.mask >= THRESHOLD).any():
-        return Failed("the mask is empty")
-    mask = torch.from_numpy((edit.mask >= THRESHOLD).astype(np.float32))
-    return _Canvas(_padded(pixels, factor), _padded(mask[None], factor), height, width)
-
-
-def _padded(channels: Tensor, factor: int) -> Tensor:
-    # The mask is padded with its own edge as well: where it reaches the border, the object must not show beyond it.
-    height, width = channels.shape[1:]
-    return functional.pad(channels, (0, -width % factor, 0, -height % factor), mode="replicate")
-
-
-def _result(output: Tensor, height: int, width: int) -> Edited | Failed:
-    kept = output[:, :height, :width].float()
-    if not bool(kept.isfinite().all()):
-        return Failed("the model's output is not finite; a dtype with a larger range (bfloat16, float32) may help")
-    return Edited(images.from_tensor(kept))

@@ -15,7 +15,8 @@ def plugins_of(chosen: options.Options) -> Iterator[tuple[plugins.Shelf, Plugin]
     """Every plug-in that a step's options name, with its shelf, the source's apart."""
     if isinstance(chosen, Curate):
         yield from (("rewards", each.reward) for each in chosen.filters)
-        yield "saliency", chosen.saliency
+        if chosen.saliency is not None:
+            yield "saliency", chosen.saliency
         yield "perturbations", chosen.perturbation
         yield from (("rewards", each.reward) for each in (chosen.gap, chosen.keep) if each is not None)
     if isinstance(chosen, options.Score):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pairwright.report.gather import Step
 
 MOST_EXAMPLES = 12
-_OWN_REASONS = {"read", "small", "decode", "duplicate", "caption", "repaint"}
+_OWN_REASONS = {"read", "small", "decode", "duplicate", "caption", "repaint", "veto"}
 # Steps at which every picture leaves for a reason of its own, which is worth naming.
 
 

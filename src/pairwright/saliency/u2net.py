@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pairwright import runtime, state_dicts, weights
+from pairwright import onnx_files, runtime, state_dicts, weights
 from pairwright.records import Picture
 from pairwright.saliency.u2net_network import DECODERS, STAGES, U2Net, Widths
 
@@ -123,15 +123,7 @@ def _torch(path: Path, device: torch.device) -> Forward:
 
 
 def _onnx(path: Path, device: torch.device) -> Forward:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise weights.WeightsError(f"{path} needs onnxruntime (pip install 'pairwright[onnx]'); u2net.pth does not") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
-    providers = [each for each in wanted if each in onnxruntime.get_available_providers()]
-    session = onnxruntime.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+    session = onnx_files.session(path, threads=torch.get_num_threads(), device=device.type)
     entry = session.get_inputs()[0].name
     first = session.get_outputs()[0].name
 
