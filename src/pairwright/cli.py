@@ -74,6 +74,12 @@ def _curate(place: Annotated[Place, tyro.conf.arg(name="")], curate: Annotated[o
     _one_step(place, "curate", curate)
 
 
+@app.command(name="import")
+def _import(place: Annotated[Place, tyro.conf.arg(name="")], chosen: Annotated[options.Import, tyro.conf.arg(name="")]) -> None:
+    """Bring pairs that you have already: Pick-a-Pic, HPD, tables and folders of your own."""
+    _one_step(place, "import", chosen)
+
+
 @app.command(name="train")
 def _train(
     place: Annotated[Place, tyro.conf.arg(name="")],
@@ -240,11 +246,15 @@ def _init(
 
 
 @app.command(name="doctor")
-def _doctor() -> None:
-    """Say what is installed, what hardware is there and which models are cached."""
-    from pairwright import doctor
+def _doctor(*, scorers: Flag = 0) -> None:
+    """Say what is installed, what hardware is there and which models are cached.
 
-    print(doctor.doctor())
+    Args:
+        scorers: also load every scorer whose weights are here, and say whether it gives the scores that it gave before.
+    """
+    from pairwright import doctor, progress
+
+    print(doctor.doctor(scorers=bool(scorers), progress=progress.choose()))
 
 
 @app.command(name="gc")

@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 
@@ -23,10 +25,21 @@ from pairwright.errors import Explained
 TINY_PREFIX = "tiny:"
 _HUB_ID = re.compile(r"^\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?$")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_ONLY_HERE: ContextVar[bool] = ContextVar("only_here", default=False)
 
 
 class WeightsError(Explained, RuntimeError):
     """Weights that cannot be found; the message says what was looked for and what to do."""
+
+
+@contextmanager
+def only_here() -> Iterator[None]:
+    """Inside, the hub is not asked and nothing is downloaded: what is not cached is not there."""
+    before = _ONLY_HERE.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_HERE.reset(before)
 
 
 def tiny_pack() -> Path:
@@ -90,7 +103,8 @@ def _snapshot(name: str, patterns: Sequence[str] | None) -> Path:
     # What is cached stays what it is: a branch that moved on the hub must not change a run between two of its steps.
     commit = _cached_commit(repository, revision or "main") or revision
     try:
-        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns) if patterns else None))
+        wanted = list(patterns) if patterns else None
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=wanted, local_files_only=_ONLY_HERE.get()))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise WeightsError(
             f"{name} is not cached (HF_HOME) and could not be downloaded: {error}. "
@@ -109,7 +123,9 @@ def identity(name: str) -> str:
     repository, revision = split_revision(name)
     if revision and _COMMIT.fullmatch(revision):
         return name
-    commit = _cached_commit(repository, revision or "main") or _hub_commit(repository, revision)
+    commit = _cached_commit(repository, revision or "main")
+    if commit is None and not _ONLY_HERE.get():
+        commit = _hub_commit(repository, revision)
     return f"{repository}@{commit or revision or 'main'}"
 
 
@@ -132,9 +148,14 @@ def _cached_commit(repository: str, revision: str) -> str | None:
     return reference.read_text().strip() if reference.is_file() else None
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content in hexadecimal digits; read once per process and state of the file."""
+    return _file_digest(path, *_stamp(path))
+
+
 def _digest(path: Path) -> str:
     files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    listing = [(str(each.relative_to(path)) if path.is_dir() else "", _file_digest(each, *_stamp(each))) for each in files]
+    listing = [(str(each.relative_to(path)) if path.is_dir() else "", file_digest(each)) for each in files]
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
 
 

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from pairwright.doctor.scorers import write_golden
+
 from .export import write_untrained
 from .stages import STAGES, Workshop, run_stage
 
@@ -17,7 +19,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("build/tiny_pack"),
                         help="checkpoints, caches and cards")  # fmt: skip
     arguments = parser.parse_args()
-    if arguments.stage != "untrained" and not (arguments.photos and arguments.teacher):
+    if arguments.stage not in {"untrained", "golden"} and not (arguments.photos and arguments.teacher):
         parser.error("training needs --photos and --teacher")
     return arguments
 
@@ -27,6 +29,9 @@ def main() -> None:
     arguments = parse()
     if arguments.stage == "untrained":
         write_untrained(arguments.out)
+        return
+    if arguments.stage == "golden":
+        print(write_golden(arguments.out))
         return
     shop = Workshop(arguments.photos, arguments.teacher, arguments.work, arguments.out)
     for name in STAGES if arguments.stage == "all" else (arguments.stage,):

@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
+from pairwright.doctor.scorers import write_golden
 from pairwright.saliency.u2net_network import U2Net
 
 from . import diffusion, export, layouts, scorers
@@ -159,6 +160,11 @@ def note(run: Run, figures: dict[str, float]) -> None:
     run.save()
 
 
+def make_golden(shop: Workshop) -> None:
+    """Keep what the exported scorers say of the photographs that ship: `pairwright doctor --scorers` compares with it."""
+    write_golden(shop.out)
+
+
 def make_cards(shop: Workshop) -> None:
     """Write the pack's README from the stages' cards."""
     write_cards(shop.work, shop.out)
@@ -173,6 +179,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "u2net": make_u2net,
     "base": make_base,
     "inpaint": make_inpaint,
+    "golden": make_golden,
     "cards": make_cards,
 }
 

@@ -1,4 +1,7 @@
-"""What is installed, what hardware is there and which models are cached; with a hint wherever something is off."""
+"""What is installed, what hardware is there and which models are cached; with a hint wherever something is off.
+
+On request also whether the scorers still say what they said (:mod:`pairwright.doctor.scorers`).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+import pairwright
 from pairwright import __version__, catalogue, hardware, places, weights
+from pairwright.doctor.findings import Finding
+from pairwright.progress import SILENT, Progress
 
 GIGA = 1e9
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "huggingface_hub", "pyarrow", "pillow")
@@ -25,23 +30,22 @@ TINY_PARTS = ("base", "inpaint", "pickscore", "imagereward", "classifier", "u2ne
 LITTLE_DISK, LITTLE_MEMORY = 20 * GIGA, 8 * GIGA
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report."""
+def doctor(*, scorers: bool = False, progress: Progress = SILENT) -> str:
+    """The report as text for the terminal.
 
-    label: str
-    text: str
-    hint: str = ""
-    """What to do; only where something is off."""
-
-
-def doctor() -> str:
-    """The report as text for the terminal."""
+    Args:
+        scorers: load every scorer whose weights are here, and compare its scores with those that it gave before.
+        progress: told which scorer is being loaded; large ones take minutes.
+    """
     sections = {
         "Software": [*_software(), *_extras()],
         "Hardware": [*_processor(), *_accelerators()],
         "Models": [*_hub(), *_cached(), *_tiny()],
     }
+    if scorers:
+        from pairwright.doctor.scorers import checked
+
+        sections["Scorers"] = list(checked(progress))
     width = max(len(each.label) for findings in sections.values() for each in findings)
     lines: list[str] = []
     for title, findings in sections.items():
@@ -56,7 +60,7 @@ def _shown(finding: Finding, width: int) -> list[str]:
 
 
 def _software() -> Iterator[Finding]:
-    yield Finding("pairwright", f"{__version__} in {Path(__file__).parent}")
+    yield Finding("pairwright", f"{__version__} in {Path(pairwright.__file__).parent}")
     yield Finding("python", f"{platform.python_version()} in {sys.prefix}")
     yield Finding("platform", platform.platform())
     for name in LIBRARIES:
