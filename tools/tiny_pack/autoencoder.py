@@ -12,8 +12,8 @@ from .photographs import Photographs
 from .training import Plan, Run, forwards, train
 from .views import crops, pick, whole
 
-PLAN = Plan("autoencoder", "base", 2000, 12, 1.5e-3, ema=0.995)
-DECODER = Plan("decoder", "base", 4000, 12, 1e-3, ema=0.998)
+PLAN = Plan("autoencoder", "base", 1500, 12, 1.5e-3, ema=0.995)
+DECODER = Plan("decoder", "base", 2000, 12, 1e-3, ema=0.998)
 """The decoder goes on learning while the UNets are trained: the latents stay what they are."""
 KL_WEIGHT = 1e-5
 LATENT_NOISE = 0.05  # of the latents' deviation: the decoder forgives what a sampler misses

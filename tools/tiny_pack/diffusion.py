@@ -20,10 +20,10 @@ from .degradations import degraded
 from .text_encoder import TextStates
 from .training import Plan, forwards, keyed
 from .traits import framing
-from .views import crops, cut
+from .views import crops, cut, near_crops
 
-PLAN = Plan("base", "base", 12000, 32, 8e-4, warmup=300, ema=0.999, save_every=250)
-VIEWS = 12  # of each photograph, every third one with faults
+PLAN = Plan("base", "base", 7000, 32, 8e-4, warmup=300, ema=0.999, save_every=250)
+VIEWS = 12  # of each photograph: in turn any, one near the flower, and one with faults
 NO_CAPTION = 0.1
 SNR_LIMIT = 5.0  # min-SNR weighting (Hang et al. 2023)
 
@@ -44,8 +44,11 @@ def cache_views(data: Data, vae: AutoencoderKL, split: str, path: Path) -> Views
     for number in range(VIEWS):
         generator = keyed(977, number)
         faulty = number % 3 == 2
-        images, boxes = crops(data.photographs.pixels[indices], generator, 0.5 if faulty else 0.75)
-        masks = cut(data.saliency[indices][..., None], boxes)
+        pixels, maps = data.photographs.pixels[indices], data.saliency[indices]
+        images, boxes = (
+            near_crops(pixels, maps, generator) if number % 3 == 1 else crops(pixels, generator, 0.5 if faulty else 0.75)
+        )
+        masks = cut(maps[..., None], boxes)
         areas = (masks > 0.5).float().mean((1, 2, 3)).tolist()
         traits += [replace(data.traits[index], framing=framing(area)) for index, area in zip(indices, areas, strict=True)]
         if known is None:
