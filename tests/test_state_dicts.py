@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -31,6 +33,38 @@ def test_what_is_no_dictionary_of_tensors_is_refused(tmp_path):
     torch.save({"a": 1}, tmp_path / "a.pt")
     with pytest.raises(WeightsError, match="no dictionary of tensors"):
         state_dicts.read(tmp_path / "a.pt")
+
+
+def test_a_models_files_are_the_shards_of_its_index_or_the_single_one(tmp_path):
+    with pytest.raises(WeightsError, match=r"has no model\.safetensors and no pytorch_model\.bin"):
+        state_dicts.files(tmp_path)
+    (tmp_path / "pytorch_model.bin").touch()
+    assert state_dicts.files(tmp_path) == [tmp_path / "pytorch_model.bin"]
+    shards = [tmp_path / f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for shard in shards:
+        shard.touch()
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": shards[1].name, "b": shards[0].name, "c": shards[1].name}}))
+    assert state_dicts.files(tmp_path) == shards
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"weight_map": {"a": "gone.safetensors"}}, r"lists gone\.safetensors, which is not beside it"),
+        ({"weight_map": {"a": "../outside.bin"}}, r"lists \.\./outside\.bin, which is not beside it"),
+        ({"weight_map": {}}, "lists nothing"),
+        ({"weight_map": 3}, "is no index of weights"),
+        ([], "is no index of weights"),
+    ],
+)
+def test_an_index_that_leads_nowhere_is_refused(tmp_path, content, said):
+    (tmp_path / "outside.bin").touch()
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=said):
+        state_dicts.files(folder)
 
 
 def test_a_full_fit_is_copied_and_counters_do_not_matter():

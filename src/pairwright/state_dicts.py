@@ -6,6 +6,7 @@ returns numbers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ COUNTERS = ("num_batches_tracked", "position_ids")
 
 WRAPPERS = ("state_dict", "model_state_dict")
 """Under which names training scripts put the tensors beside their other state."""
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""A model's weights in transformers' layout, or ``.index.json`` after these, which lists its shards. The first is preferred."""
 
 _SHOWN = 12
 
@@ -59,6 +63,33 @@ def _unpickle(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise WeightsError(f"{path} cannot be read as weights: {error}") from error
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that hold a model's weights, one file or the shards of an index, in a fixed order.
+
+    Raises:
+        WeightsError: there are none, or an index that cannot be read or lists what is not there.
+    """
+    for name in FILES:
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index)
+        if (folder / name).is_file():
+            return [folder / name]
+    raise WeightsError(f"{folder} has no {' and no '.join(FILES)}, whole or in shards")
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        listed = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{index} is no index of weights: {error!r}") from error
+    # A name that leads elsewhere is not one of the folder's files.
+    missing = [name for name in listed if Path(name).name != name or not (index.parent / name).is_file()]
+    if missing or not listed:
+        raise WeightsError(f"{index} lists {_some(missing) or 'nothing'}, which is not beside it: download the model again")
+    return [index.parent / name for name in listed]
 
 
 def fill(network: nn.Module, state: dict[str, Tensor], what: str, *, assign: bool = False) -> None:
