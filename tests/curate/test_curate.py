@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairwright import tables
+from pairwright import tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import CurationError, curate
-from pairwright.options import Curate
+from pairwright.curate.repaint import cut
+from pairwright.options import Curate, Mask
 from pairwright.store import Node, Store
 from tests.fakes import dye, red
 
@@ -151,3 +152,58 @@ def test_several_views_of_a_photograph_have_ids_of_their_own(tmp_path: Path) -> 
     node = made(tmp_path, crops=3, keep=None, gap=None)
     assert len(set(ids(node))) == len(ids(node)) > 120
     assert red.CALLS is not None
+
+
+def test_a_region_is_grown_by_a_disc() -> None:
+    saliency = np.zeros((15, 20), np.float32)
+    saliency[7, 9] = saliency[0, 19] = 1
+    rows, columns = np.mgrid[:15, :20]
+    for radius in (0, 1, 2, 3, 5, 40):
+        near = ((rows - 7) ** 2 + (columns - 9) ** 2 <= radius**2) | (rows**2 + (columns - 19) ** 2 <= radius**2)
+        assert np.array_equal(cut(saliency, Mask(dilate=radius)) > 0, near)
+    assert not cut(np.zeros((4, 4), np.float32), Mask(dilate=3)).any()
+
+
+def test_without_saliency_the_whole_picture_is_changed_and_nothing_is_pasted_back(tmp_path: Path) -> None:
+    node = made(tmp_path, saliency=False)
+    pair = next(iter(tables.pairs(node)))
+    assert pair.mask is None
+    assert len(np.unique(pair.loser.pixels.reshape(-1, 3), axis=0)) == 1
+    assert pair.lineage["mask_area"] == 1.0
+    assert "mask" in [each["step"] for each in node.summary["funnel"]]
+
+
+def test_what_a_perturbation_drew_for_a_picture_is_in_the_lineage(tmp_path: Path) -> None:
+    node = made(tmp_path, perturbation={"name": "photometric", "kinds": ["jpeg", "blur"]}, gap=None)
+    edits = [json.loads(row["lineage"])["edit"] for row in node.rows()]
+    assert {each["kind"] for each in edits} == {"jpeg", "blur"}
+    assert all(0.3 <= each["strength"] <= 1 for each in edits)
+    assert "edit" not in json.loads(next(iter(made(tmp_path / "dye").rows()))["lineage"])
+
+
+def test_a_vetoed_pair_leaves_with_its_reason_and_the_next_one_takes_its_place(tmp_path: Path) -> None:
+    plain = made(tmp_path)
+    first, second = ids(plain)[:2]
+    context = Context(Store(tmp_path), vetoed={first: "blurred", second: ""})
+    before = len(dye.EDITED)
+    lazy = curate(Curate.model_validate(PLAIN), context)
+    assert ids(lazy)[:8] == ids(plain)[2:]
+    assert len(ids(lazy)) == 10
+    left = {row["id"]: row["reason"] for row in lazy.rows("rejected") if row["step"] == "veto"}
+    assert left == {first: "vetoed: blurred", second: "vetoed"}
+    assert {"step": "veto", "left": 2} in [{name: each[name] for name in ("step", "left")} for each in lazy.summary["funnel"]]
+    assert len(dye.EDITED) - before <= 16, "what was repainted is used again"
+    eager = curate(Curate.model_validate({**PLAIN, "eager": True}), context)
+    assert ids(eager) == ids(lazy)
+    assert made(tmp_path).fingerprint == plain.fingerprint != lazy.fingerprint
+
+
+def test_vetoes_may_come_from_a_file_and_stand_by_their_content(tmp_path: Path) -> None:
+    first = ids(made(tmp_path))[0]
+    for name in ("a.json", "b.json"):
+        vetoes.change(tmp_path / name, "pairs", first, "dull")
+    one, other = (made(tmp_path, vetoes=str(tmp_path / name)) for name in ("a.json", "b.json"))
+    assert first not in ids(one)
+    assert one.fingerprint == other.fingerprint
+    with pytest.raises(vetoes.VetoError, match="there is no file of vetoes"):
+        made(tmp_path, vetoes=str(tmp_path / "absent.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from pairwright.perturbations import _pipelines, inpaint
 from pairwright.records import Edit, Edited, Failed
 from tests.miniatures import pictures
 from tests.miniatures.sd15 import write_sd15
+from tests.perturbations.requests import bad, pixels, request
 
 # diffusers' DPM-Solver hands a tensor to np.array, which NumPy 2 deprecates for tensors; nothing of ours.
 DPMSOLVER = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
@@ -29,17 +31,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return plugins.load("perturbations", "inpaint", model=str(folder), steps=3, dtype="float32", device="cpu", batch_size=4)
-
-
-def request(number: int, width: int = 32, height: int = 32, caption: str = "a red rose", seed: int | None = None) -> Edit:
-    mask = np.zeros((height, width), dtype=np.float32)
-    mask[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4] = 1
-    return Edit(pictures.picture(number, width, height), caption, seed=100 + number if seed is None else seed, mask=mask)
-
-
-def pixels(result: Edited | Failed) -> np.ndarray:
-    assert isinstance(result, Edited), result
-    return np.asarray(result.image).astype(int)
 
 
 def test_alone_is_as_in_a_batch(model):
@@ -103,19 +94,50 @@ def test_sizes_may_be_mixed_and_order_is_kept(model):
 
 def test_what_cannot_be_repainted_says_why_and_costs_itself_only(model):
     good = request(0)
-    bad = [
-        Edit(good.picture, "x", seed=1),
-        Edit(good.picture, "x", seed=1, mask=np.zeros((32, 32), dtype=np.float32)),
-        Edit(good.picture, "x", seed=1, mask=np.ones((16, 32), dtype=np.float32)),
-        Edit(pictures.broken(), "x", seed=1, mask=good.mask),
-    ]
-    results = model.edit([*bad, good])
+    cases = bad(good)
+    results = model.edit([*(edit for edit, _ in cases), good])
     assert [type(result) for result in results] == [Failed] * 4 + [Edited]
-    for result, words in zip(
-        results, ("needs a mask", "mask is empty", "mask is 32 x 16, the picture 32 x 32", "decoded"), strict=False
-    ):
+    for result, (_, words) in zip(results, cases, strict=False):
         assert words in result.reason
     assert "0x" not in results[3].reason
+
+
+def test_a_close_up_gives_a_small_region_the_whole_canvas(folder, model):
+    """The region is repainted from its enlarged surroundings; around it not a pixel changes."""
+    close = plugins.load("perturbations", "inpaint", model=str(folder), steps=3, crop=0.5, dtype="float32", device="cpu")
+    seen = []
+    close.pipeline.pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(tuple(args[0].shape)))
+    mask = np.zeros((64, 64), dtype=np.float32)
+    mask[10:18, 40:52] = 1
+    edit = Edit(pictures.picture(3, 64, 64), "a red rose", seed=9, mask=mask)
+    (result,) = close.edit([edit])
+    assert np.array_equal(pixels(result)[mask == 0], edit.picture.pixels[mask == 0])
+    assert np.abs(pixels(result)[mask == 1] - edit.picture.pixels[mask == 1]).mean() > 2
+    assert seen[0] == (2, 9, 16, 16), "24 pixels around it are repainted at 64"
+    results = close.edit([edit, *(each for each, _ in bad(request(0)))])
+    assert [type(each) for each in results] == [Edited] + [Failed] * 4
+    assert np.array_equal(pixels(results[0]), pixels(result))
+
+
+def test_step_caching_runs_the_depths_in_every_other_step_and_nothing_stays_behind(folder, model):
+    unet = model.pipeline.pipe.unet
+    deep, shallow = [], []
+    hooks = [
+        unet.mid_block.resnets[0].register_forward_hook(lambda *_: deep.append(1)),
+        unet.up_blocks[-1].resnets[-1].register_forward_hook(lambda *_: shallow.append(1)),
+    ]
+    edits = [request(number) for number in range(3)]
+    exact = model.edit(edits)
+    assert (len(deep), len(shallow)) == (3, 3)
+    cached = replace(model, cache_every=2)
+    found = cached.edit(edits)
+    assert (len(deep), len(shallow)) == (5, 6), "steps 1 and 3 of 3 are whole"
+    for edit, one, other in zip(edits, exact, found, strict=True):
+        assert 0 < np.abs(pixels(one) - pixels(other)).mean() < 20
+        assert np.abs(pixels(cached.edit([edit])[0]) - pixels(other)).max() <= 1
+    assert all(np.array_equal(pixels(a), pixels(b)) for a, b in zip(exact, model.edit(edits), strict=True))
+    for hook in hooks:
+        hook.remove()
 
 
 def test_a_diverged_model_is_a_failure(folder):
@@ -157,7 +179,7 @@ def test_texts_are_forgotten_in_the_end(model, monkeypatch):
     monkeypatch.setattr(_pipelines, "REMEMBERED", 2)
     assert model.pipeline.embed(["a", "b"]).shape[0] == 2
     assert model.pipeline.embed(["c", "a"]).shape[0] == 2
-    assert list(model.pipeline._texts) == ["c", "a"]
+    assert list(model.pipeline.texts.known) == ["c", "a"]
 
 
 def test_without_guidance_there_is_no_second_forward(folder):
@@ -186,7 +208,7 @@ def test_a_folder_that_is_no_pipeline(tmp_path, folder):
         plugins.load("perturbations", "inpaint", model=str(tmp_path), device="cpu")
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "scheduler")
-    with pytest.raises(weights.WeightsError, match="Stable Diffusion's layout"):
+    with pytest.raises(weights.WeightsError, match="not a pipeline in the layout of StableDiffusionInpaintPipeline"):
         plugins.load("perturbations", "inpaint", model=str(tmp_path), device="cpu")
 
 

@@ -87,7 +87,7 @@ class Mask(Options):
     threshold: float = Field(0.5, gt=0, lt=1)
     """Salient where the map is above this (the paper: 0.5)."""
     dilate: int = Field(0, ge=0)
-    """Grow the region by so many pixels (the paper: 0)."""
+    """Grow the region by so many pixels (the paper: 0). A mask that is cut close leaves a repainted object's outline standing."""
     feather: float = Field(0.0, ge=0)
     """Blur its border with this standard deviation in pixels when compositing (the paper: 0)."""
     least_area: float = Field(0.01, ge=0, lt=1)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import lcm
 
 import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
-from pairwright import runtime
+from pairwright import runtime, weights
 from pairwright.perturbations import _pipelines, _regions, _step_cache
 from pairwright.records import Edit, Edited, Failed
 
@@ -48,7 +49,7 @@ def load(
     pipeline = _pipelines.load("StableDiffusionPipeline", model, dtype=dtype, device=device, sampler=sampler)
     channels = int(pipeline.pipe.unet.config.in_channels)
     if channels != 4:
-        raise _pipelines.weights.WeightsError(f"{model}: its UNet reads {channels} channels; text to image needs one of 4")
+        raise weights.WeightsError(f"{model}: its UNet reads {channels} channels; text to image needs one of 4")
     return Text2Image(pipeline, steps, guidance, batch_size, cache_every)
 
 
@@ -64,7 +65,8 @@ class Text2Image:
 
     def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
         """One picture per request, in order, of the size of the original; a mask plays no part."""
-        return _regions.repainted(edits, self._paint, factor=self.pipeline.factor, batch_size=self.batch_size, masked=False)
+        factor = lcm(self.pipeline.factor, 8)  # diffusers' pipeline asks for multiples of 8 whatever the autoencoder
+        return _regions.repainted(edits, self._paint, factor=factor, batch_size=self.batch_size, masked=False)
 
     @torch.inference_mode()
     def _paint(self, pixels: Tensor, _: Tensor, edits: Sequence[Edit]) -> Tensor:
