@@ -12,7 +12,7 @@ import pytest
 from pairwright import cli, options, recipe
 
 VERBS = [
-    *("run", "curate", "train", "generate", "score", "compare", "export", "export model", "report", "plan", "recipes", "init"),
+    *("run", "curate", "import", "train", "generate", "score", "compare", "export", "export model", "report", "plan", "recipes", "init"),
     *("doctor", "gc"),
 ]
 

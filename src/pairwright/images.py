@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_PIXELS",
     "ImageError",
+    "at_most",
     "batch",
     "composite",
     "content_id",
@@ -162,6 +163,15 @@ def crop(image: Image.Image, resolution: int, view: int, key: str) -> Image.Imag
     left, top = round((width - side) * across), round((height - side) * down)
     # One resampling of just this box: a panorama is not enlarged first to be thrown away.
     return image.resize((resolution, resolution), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+
+
+def at_most(image: Image.Image, side: int) -> Image.Image:
+    """The picture with its longer side reduced to ``side`` pixels (Lanczos); a smaller one as it is."""
+    scale = side / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def composite(original: Image.Image, edited: Image.Image, mask: np.ndarray, feather: float = 0.0) -> Image.Image:

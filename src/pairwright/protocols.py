@@ -15,6 +15,7 @@ from pairwright.records import (
     Edit,
     Edited,
     Failed,
+    Pair,
     Picture,
     Prompt,
     Rejected,
@@ -44,6 +45,26 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[Picture | Rejected]:
         """Every item in a fixed order; what cannot be read comes as :class:`Rejected`."""
+        ...
+
+
+@runtime_checkable
+class PairSource(Protocol):
+    """Reads preferences that somebody has already. A source of this kind may be a :class:`Source` too."""
+
+    def fingerprint(self) -> str:
+        """A digest of what would be read, cheap enough to take at every start."""
+        ...
+
+    def pair_count(self) -> int:
+        """How many preferences would be read, rejected ones included."""
+        ...
+
+    def pairs(self, start: int = 0) -> Iterator[Pair | Rejected]:
+        """Every preference from number ``start`` on, in a fixed order; no picture before it is decoded.
+
+        Both pictures are as they were found, each at its own size. Ties and what cannot be read come as :class:`Rejected`.
+        """
         ...
 
 

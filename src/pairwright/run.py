@@ -42,12 +42,21 @@ class HeldError(RunError):
     """Another process works on this run."""
 
 
-_MODULES = {"curate": "curate", "train": "train", "generate": "generate", "score": "evaluate", "compare": "evaluate"}
+_FUNCTIONS = {
+    "curate": ("curate", "curate"),
+    "import": ("importing", "import_pairs"),
+    "train": ("train", "train"),
+    "generate": ("generate", "generate"),
+    "score": ("evaluate", "score"),
+    "compare": ("evaluate", "compare"),
+}
+"""Module and function of each verb."""
 
 
 def verb(name: str) -> Verb:
     """The function behind a verb. Its module is imported only now: verbs import torch."""
-    found: Verb = getattr(importlib.import_module(f"pairwright.{_MODULES[name]}"), name)
+    module, function = _FUNCTIONS[name]
+    found: Verb = getattr(importlib.import_module(f"pairwright.{module}"), function)
     return found
 
 

@@ -20,6 +20,7 @@ from pairwright.options._base import (
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
 from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
 from pairwright.options._export import Export, ExportFormat
+from pairwright.options._import import Import
 from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
 from pairwright.options._words import WordError, rewards
 
@@ -32,6 +33,7 @@ __all__ = [
     "Focus",
     "Gap",
     "Generate",
+    "Import",
     "Keep",
     "Lora",
     "Mask",

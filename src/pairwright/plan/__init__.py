@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairwright import hardware, places
-from pairwright.options import Compare, Curate, Generate, Options, Score, Train
+from pairwright.options import Compare, Curate, Generate, Import, Options, Score, Train
 from pairwright.plan import memory, work
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import models_of, needs
@@ -106,6 +106,8 @@ def _what(step: Step) -> str:
     chosen = step.options
     if isinstance(chosen, Curate):
         return f"pairs from photographs ({chosen.source.name}), losers by {chosen.perturbation.name}"
+    if isinstance(chosen, Import):
+        return f"pairs that are there already ({chosen.source.name})"
     if isinstance(chosen, Train):
         return f"train {chosen.start.base} with {chosen.objective}"
     if isinstance(chosen, Generate):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pairwright import catalogue, models, options, places, plugins
 from pairwright.errors import Explained
 from pairwright.literals import option
-from pairwright.options import Curate, Generate, Plugin, Train
+from pairwright.options import Curate, Generate, Import, Plugin, Train
 from pairwright.plan import costs
+from pairwright.protocols import PairSource
 from pairwright.recipe import Recipe, Step
 from pairwright.store import Store
 
@@ -105,10 +107,23 @@ class Graph:
 
     def photographs(self, step: Step) -> int | None:
         """How many the source lists; None where it cannot be read."""
-        assert isinstance(step.options, Curate)
+        return self._count(step, len)
+
+    def brought(self, step: Step) -> int | None:
+        """How many preferences the source lists; None where it cannot be read."""
+
+        def count(source: Any) -> int:
+            if not isinstance(source, PairSource):
+                raise TypeError("it gives pictures and no pairs")
+            return source.pair_count()
+
+        return self._count(step, count)
+
+    def _count(self, step: Step, count: Callable[[Any], int]) -> int | None:
+        assert isinstance(step.options, Curate | Import)
         source = step.options.source
         try:
-            return len(plugins.load("sources", source.name, **source.options))
+            return count(plugins.load("sources", source.name, **source.options))
         except Explained as error:
             self.problem(f"{step.name}.source", str(error))
         except (ImportError, OSError, TypeError, ValueError) as error:
@@ -121,6 +136,8 @@ class Graph:
             chosen = self.steps[name].options
             if isinstance(chosen, Curate):
                 return chosen.keep.top if chosen.keep else None
+            if isinstance(chosen, Import):
+                return self.brought(self.steps[name])
         return None
 
     def prompts(self, step: Step) -> int | None:

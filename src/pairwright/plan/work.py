@@ -7,7 +7,7 @@ from math import ceil, inf
 
 from pairwright.catalogue import TERA, Costs
 from pairwright.literals import option
-from pairwright.options import Compare, Curate, Filter, Generate, Score, Train
+from pairwright.options import Compare, Curate, Filter, Generate, Import, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
@@ -21,6 +21,8 @@ GATE = 0.25
 """Share of DRO's samples that need a rollout where the gate can do without: not known before a run, and logged by it."""
 SECONDS_PER_PHOTOGRAPH = 0.3
 """Decoding and cropping one photograph of some 8 megapixels on one core."""
+SECONDS_PER_BROUGHT_PICTURE = 0.03
+"""Decoding, cropping and encoding a picture of half a megapixel on one core."""
 SECONDS_PER_MEGAPIXEL = 0.05
 """Decoding, preparing or encoding a picture of the run's own size on one core."""
 SECONDS_PER_RESAMPLED_ROW = 4e-8
@@ -66,6 +68,8 @@ def of_step(step: Step, graph: Graph) -> Work:
     chosen = step.options
     if isinstance(chosen, Curate):
         return curate(step, chosen, graph)
+    if isinstance(chosen, Import):
+        return bring(step, graph)
     if isinstance(chosen, Train):
         return train(step, chosen, graph)
     if isinstance(chosen, Generate):
@@ -95,6 +99,15 @@ def curate(step: Step, chosen: Curate, graph: Graph) -> Work:
         work.said.append("the photographs cannot be counted: filtering and ranking them is left out")
     _repaint(work, chosen, tried, graph)
     return work
+
+
+def bring(step: Step, graph: Graph) -> Work:
+    """Both pictures of every preference, decoded, cropped and written."""
+    found = graph.brought(step)
+    if found is None:
+        return Work(unknown="the number of pairs")
+    said = [f"{found:,} preferences, ties among them"]
+    return Work(seconds=LEAST_SECONDS + 2 * found * SECONDS_PER_BROUGHT_PICTURE, said=said)
 
 
 def _filter(work: Work, chosen: Curate, views: float, graph: Graph) -> float:
@@ -201,8 +214,8 @@ def resolution(step: Step, graph: Graph) -> int:
     assert isinstance(step.options, Train)
     if step.options.resolution:
         return step.options.resolution
-    sides = [chosen.resolution for name in step.inputs if isinstance(chosen := graph.steps[name].options, Curate)]
-    return sides[0] if sides else 512
+    sides = [chosen.resolution for name in step.inputs if isinstance(chosen := graph.steps[name].options, Curate | Import)]
+    return next((side for side in sides if side), 512)
 
 
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:

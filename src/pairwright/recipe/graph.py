@@ -12,8 +12,8 @@ from pairwright.recipe.files import RecipeError
 from pairwright.recipe.steps import Step
 from pairwright.suggestions import hint
 
-_NEEDS = {"train": "curate", "score": "generate", "compare": "score"}
-"""What a verb reads must come from a step of this verb."""
+_NEEDS = {"train": ("curate", "import"), "score": ("generate",), "compare": ("score",)}
+"""What a verb reads must come from a step of one of these verbs."""
 
 
 def check_inputs(ordered_steps: Sequence[Step], where: str) -> None:
@@ -29,9 +29,9 @@ def check_inputs(ordered_steps: Sequence[Step], where: str) -> None:
 
 def _check_step(step: Step, steps: Mapping[str, Step], where: str) -> None:
     needed = _NEEDS.get(step.verb)
-    if needed and not any(steps[name].verb == needed for name in step.inputs):
-        known = [name for name, each in steps.items() if each.verb == needed]
-        raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {needed} step." + hint("", known))
+    if needed and not any(steps[name].verb in needed for name in step.inputs):
+        known = [name for name, each in steps.items() if each.verb in needed]
+        raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {' or '.join(needed)} step." + hint("", known))
     if isinstance(step.options, Compare) and step.options.baseline is not None:
         labels = _labels(step, steps)
         if labels and step.options.baseline not in labels:

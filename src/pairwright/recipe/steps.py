@@ -6,9 +6,16 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from pairwright.options import Compare, Curate, Generate, Options, Score, Train
+from pairwright.options import Compare, Curate, Generate, Import, Options, Score, Train
 
-VERBS: dict[str, type[Options]] = {"curate": Curate, "train": Train, "generate": Generate, "score": Score, "compare": Compare}
+VERBS: dict[str, type[Options]] = {
+    "curate": Curate,
+    "import": Import,
+    "train": Train,
+    "generate": Generate,
+    "score": Score,
+    "compare": Compare,
+}
 """The verbs that a step can be, and what each can be told."""
 
 

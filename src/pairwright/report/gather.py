@@ -77,6 +77,11 @@ class Run:
         """The steps of one verb, in order."""
         return [step for step in self.steps if step.verb == verb]
 
+    @property
+    def pair_steps(self) -> list[Step]:
+        """The steps that make or bring pairs, in order."""
+        return [step for step in self.steps if step.verb in {"curate", "import"}]
+
     def step(self, name: str) -> Step | None:
         """The step of that name."""
         return next((step for step in self.steps if step.name == name), None)

@@ -1,4 +1,4 @@
-"""Pairs to look at: the photograph, its repainted copy, and where they differ."""
+"""Pairs to look at: the two sides, the photograph and its repainted copy for instance, and where they differ."""
 
 from __future__ import annotations
 
@@ -40,9 +40,14 @@ class Pairs:
     measure: str
     """What the gap is a gap of."""
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What winner and loser are called."""
+        return ("photograph", "repainted") if self.step.verb == "curate" else ("winner", "loser")
+
 
 def pairs(step: Step) -> Pairs | None:
-    """The pairs of a curate step, evenly spread over the gap, the widest first; None before there are any."""
+    """The pairs of a step, evenly spread over the gap, the widest first; None before there are any."""
     if step.node is None or not step.node.shards():
         return None
     lineage = [json.loads(row["lineage"] or "{}") for row in step.node.rows(columns=["lineage"])]

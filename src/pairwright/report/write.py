@@ -47,7 +47,7 @@ def render(run: Run) -> str:
     """The page as HTML."""
     script, style = _asset("script.js"), _asset("style.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    curations = run.of("curate")
+    made = run.pair_steps
     return (
         _environment()
         .get_template("report.html.j2")
@@ -55,8 +55,8 @@ def render(run: Run) -> str:
             run=run,
             lead=lead(run),
             done=sum(step.done for step in run.steps),
-            funnels=_there(funnel(step) for step in curations),
-            pairs=_there(pairs(step) for step in curations),
+            funnels=_there(funnel(step) for step in made),
+            pairs=_there(pairs(step) for step in made),
             trainings=[training(step) for step in run.of("train")],
             grids=_there(grid(run, step) for step in run.of("generate")),
             comparisons=_there(comparison(run, step) for step in run.of("compare")),
@@ -73,9 +73,10 @@ def render(run: Run) -> str:
 def lead(run: Run) -> str:
     """What was done, in one sentence."""
     parts = []
-    for step in run.of("curate"):
+    for step in run.pair_steps:
         kept = step.summary.get("kept")
-        parts.append(f"{kept} pairs from photographs" if kept is not None else "pairs from photographs (not yet)")
+        what = "pairs from photographs" if step.verb == "curate" else "pairs that were brought"
+        parts.append(f"{kept} {what}" if kept is not None else f"{what} (not yet)")
     parts += [f"{step.name}: {step.options.get('objective')} for {step.options.get('steps')} steps" for step in run.of("train")]
     for step in run.of("generate"):
         models = list(step.options.get("models", {}))

@@ -190,8 +190,4 @@ def _decided(straight: Answer | NoAnswer, turned: Answer | NoAnswer) -> Verdict:
 
 def _sent(image: Image.Image, side: int) -> bytes:
     """The picture as PNG, its longer side at most ``side``."""
-    scale = side / max(image.size)
-    if scale < 1:
-        size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    return images.encode(image)
+    return images.encode(images.at_most(image, side))

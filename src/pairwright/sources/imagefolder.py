@@ -83,11 +83,12 @@ class ImageFolder:
         return Picture(identity, data, item.caption, {"file": item.name, **item.provenance})
 
 
-def load(*, path: Path, limit: PositiveInt | None = None) -> ImageFolder:
+def load(*, path: Path, uncaptioned: bool = False, limit: PositiveInt | None = None) -> ImageFolder:
     """Pictures below a folder.
 
     Args:
         path: the folder; ``tiny:photos`` are those that come with the package.
+        uncaptioned: pictures without a caption come all the same, for somebody who writes one (see ``captioned``).
         limit: only the first so many, by name; rejected ones count.
 
     Raises:
@@ -100,7 +101,7 @@ def load(*, path: Path, limit: PositiveInt | None = None) -> ImageFolder:
             f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}: expected a folder of pictures"
         )
     names = walk(folder)
-    items = _items(folder, names)
+    items = _items(folder, names, uncaptioned=uncaptioned)
     if not items:
         raise SourceError(
             f"{folder} holds no pictures. Looked for {', '.join(DECODED)} in it and in its subfolders "
@@ -109,7 +110,7 @@ def load(*, path: Path, limit: PositiveInt | None = None) -> ImageFolder:
     return ImageFolder(folder, tuple(items[:limit]))
 
 
-def _items(folder: Path, names: list[str]) -> list[Item]:
+def _items(folder: Path, names: list[str], *, uncaptioned: bool) -> list[Item]:
     there = {same_name(name): name for name in names}
     described: dict[str, Entry] = {}
     problems: list[Item] = []
@@ -122,10 +123,11 @@ def _items(folder: Path, names: list[str]) -> list[Item]:
         else:
             described[name] = entry
     pictures = [name for name in names if name in described or PurePosixPath(name).suffix.lower() in DECODED + OTHER_PICTURES]
-    return sorted([*(_item(folder, name, described.get(name)) for name in pictures), *problems], key=lambda item: item.name)
+    found = (_item(folder, name, described.get(name), uncaptioned=uncaptioned) for name in pictures)
+    return sorted([*found, *problems], key=lambda item: item.name)
 
 
-def _item(folder: Path, name: str, entry: Entry | None) -> Item:
+def _item(folder: Path, name: str, entry: Entry | None, *, uncaptioned: bool) -> Item:
     if not name.isprintable():
         return Item(name.encode("utf-8", "backslashreplace").decode(), step="name", reason="its name is not readable text")
     caption = entry.caption if entry else ""
@@ -134,7 +136,7 @@ def _item(folder: Path, name: str, entry: Entry | None) -> Item:
         caption = caption or beside(folder, name)
     except RowError:  # its message holds the folder, and a reason must be the same wherever the folder is
         return Item(name, step="caption", reason=f"{text} beside it is not UTF-8")
-    if not caption:
+    if not caption and not uncaptioned:
         described = f"{entry.where} has no text, caption or prompt for it" if entry else "no metadata name it"
         return Item(name, step="caption", reason=f"{described}, and {text} beside it is missing or empty")
     return Item(name, caption, entry.provenance if entry else {})

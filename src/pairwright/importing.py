@@ -1,0 +1,132 @@
+"""The verb ``import``: preferences that somebody has already, brought into the store as ``curate`` leaves its pairs.
+
+Ties and what cannot be read are dropped, each with its reason. Shards hold the pairs of 64 preferences each, in the order of
+the source; a killed import goes on at the shard where it was and decodes nothing again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from pairwright import images, plugins, tables
+from pairwright.context import Context
+from pairwright.errors import Explained
+from pairwright.options import Import
+from pairwright.protocols import PairSource
+from pairwright.records import Pair, Picture, Rejected
+from pairwright.selection import Funnel
+from pairwright.store import Node
+
+VERSION = 1
+ITEMS_PER_SHARD = 64
+
+
+class ImportingError(Explained, RuntimeError):
+    """Preferences that give no pairs; the message says where they were lost."""
+
+
+def import_pairs(options: Import, context: Context) -> Node:
+    """Bring preferences into the store.
+
+    Returns:
+        a node with the tables ``data`` (:data:`~pairwright.tables.PAIRS`) and ``rejected``; its summary holds the funnel.
+
+    Raises:
+        ImportingError: the source has pictures and no pairs, or every pair was lost.
+        SourceError: a source that cannot be read at all.
+    """
+    source = plugins.load("sources", options.source.name, **options.source.options)
+    if not isinstance(source, PairSource):
+        raise ImportingError(f"the source {options.source.name!r} gives pictures and no pairs; 'curate' makes pairs of those")
+    vetoed = context.vetoed
+    meaning = {
+        "version": VERSION,
+        "options": {**options.meaning(), "source": options.source.name, "least_side": least_side(options)},
+    }
+    node = context.node("import", meaning | ({"vetoes": dict(sorted(vetoed.items()))} if vetoed else {}), [source.fingerprint()])
+    if node.complete:
+        return node
+    started = time.monotonic()
+    read = source.pair_count()
+    _read(source, node, options, context)
+    kept = sum(len(node.read_shard(shard, columns=["id"])) for shard in range(_shards(read)))
+    funnel = Funnel()
+    funnel.add("read", read, [Rejected(**row) for row in node.rows("rejected")], by="step")
+    if not kept:
+        raise ImportingError(f"no pair is left: {funnel.losses() or 'the source holds none'}")
+    node.finish(funnel=funnel.steps, read=read, kept=kept, seconds=round(time.monotonic() - started, 3))
+    return node
+
+
+def least_side(options: Import) -> int:
+    """Pixels that a picture's short side must have."""
+    return (options.resolution or 0) // 2 if options.least_side is None else options.least_side
+
+
+def _shards(read: int) -> int:
+    return -(-read // ITEMS_PER_SHARD)
+
+
+def _read(source: PairSource, node: Node, options: Import, context: Context) -> None:
+    read = source.pair_count()
+    shards = _shards(read)
+    done = next((shard for shard in range(shards) if not node.shard(shard).exists()), shards)
+    seen = {row["id"] for shard in range(done) for row in node.read_shard(shard, columns=["id"]).to_pylist()}
+    items = source.pairs(done * ITEMS_PER_SHARD)
+    with context.progress.task("import pairs", read, min(done * ITEMS_PER_SHARD, read)) as task:
+        for shard in range(done, shards):
+            kept: list[dict[str, Any]] = []
+            rejected: list[dict[str, str]] = []
+            for item in islice(items, ITEMS_PER_SHARD):
+                found = item if isinstance(item, Rejected) else _judged(item, options, seen, context)
+                if isinstance(found, Pair):
+                    seen.add(found.id)
+                    kept.append(tables.pair_row(found))
+                else:
+                    rejected.append(tables.rejected_row(found))
+                task.advance()
+            # The rejected first: the shard of `data` says that both are there.
+            node.write(shard, rejected, tables.REJECTED, "rejected")
+            node.write(shard, kept, tables.PAIRS)
+
+
+def _judged(pair: Pair, options: Import, seen: set[str], context: Context) -> Pair | Rejected:
+    """The pair as it is kept, or why it is not."""
+    name = str(pair.lineage.get("row", pair.id))
+    if pair.id in seen:
+        return Rejected(name, "duplicate", f"the same pictures and prompt as an earlier pair, {pair.id}")
+    if pair.id in context.vetoed:
+        return Rejected(pair.id, "veto", f"vetoed: {context.vetoed[pair.id]}".removesuffix(": "))
+    sizes = [side.image.size for side in (pair.winner, pair.loser)]
+    for side, (width, height) in zip(("winner", "loser"), sizes, strict=True):
+        if min(width, height) < least_side(options):
+            return Rejected(name, "small", f"{side}: {width} x {height}, short side below {least_side(options)}")
+    if options.resolution is None and sizes[0] != sizes[1]:
+        return Rejected(name, "size", "its pictures have different sizes, and no resolution is asked for")
+    if pair.mask is not None and pair.mask.shape[::-1] != sizes[0]:
+        return Rejected(name, "mask", "its mask has another size than its winner")
+    return _fitted(replace(pair, lineage={**pair.lineage, "imported": options.source.name}), options.resolution)
+
+
+def _fitted(pair: Pair, resolution: int | None) -> Pair:
+    if resolution is None:
+        return pair
+    mask = pair.mask
+    if mask is not None and mask.shape != (resolution, resolution):
+        grey = Image.fromarray(np.rint(mask * 255).astype(np.uint8))
+        mask = np.asarray(images.crop(grey, resolution, 0, pair.id), dtype=np.float32) / 255
+    return replace(pair, winner=_picture(pair.winner, resolution), loser=_picture(pair.loser, resolution), mask=mask)
+
+
+def _picture(found: Picture, resolution: int) -> Picture:
+    """The centre of a picture, under an id of its own; a picture that fits stays as it is, bytes and all."""
+    if found.image.size == (resolution, resolution):
+        return found
+    data = images.encode(images.crop(found.image, resolution, 0, found.id))
+    return replace(found, id=images.content_id(f"{found.id}/{resolution}".encode()), data=data)
