@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pairwright import tables, vetoes
 from pairwright.context import Context
@@ -207,3 +208,19 @@ def test_vetoes_may_come_from_a_file_and_stand_by_their_content(tmp_path: Path) 
     assert one.fingerprint == other.fingerprint
     with pytest.raises(vetoes.VetoError, match="there is no file of vetoes"):
         made(tmp_path, vetoes=str(tmp_path / "absent.json"))
+
+
+def test_photographs_of_equal_pixels_are_one_and_like_ones_where_asked_for(tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for name, seed, form in (("a", 1, "png"), ("b", 1, "webp"), ("c", 1, "jpeg"), ("d", 2, "png")):
+        small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((40, 40)).save(photographs / f"{name}.{form}", lossless=form == "webp")
+        (photographs / f"{name}.txt").write_text(name)
+    source = {"name": "imagefolder", "path": str(photographs)}
+    said = {}
+    for near in (False, 6):
+        node = made(tmp_path / str(near), source=source, near_duplicates=near, keep=None, gap=None)
+        said[near] = {row["id"]: row["reason"] for row in node.rows("rejected") if row["step"] == "duplicate"}
+    assert said[False] == {"b.webp": "same pixels as a.png"}
+    assert set(said[6]) == {"b.webp", "c.jpeg"}

@@ -7,13 +7,14 @@ from itertools import islice
 
 from pairwright import images, tables
 from pairwright.context import Context
+from pairwright.duplicates import Seen
 from pairwright.options import Curate
 from pairwright.protocols import Source
 from pairwright.records import Picture, Rejected
 from pairwright.selection import Funnel
 from pairwright.store import Node
 
-VERSION = 1
+VERSION = 2
 ITEMS_PER_SHARD = 64
 
 
@@ -28,6 +29,7 @@ def prepare(source: Source, options: Curate, context: Context, funnel: Funnel) -
         "source": source.fingerprint(),
         "resolution": options.resolution,
         "least_side": _least_side(options),
+        "near_duplicates": options.near_duplicates,
         "crops": options.crops,
     }
     node = context.store.node("pictures", meaning)
@@ -43,6 +45,7 @@ def prepare(source: Source, options: Curate, context: Context, funnel: Funnel) -
 
 def _read(source: Source, node: Node, options: Curate, context: Context) -> None:
     total = len(source)
+    seen = Seen(options.near_duplicates)
     with context.progress.task("read photographs", total) as task:
         items = iter(source)
         for shard in range(-(-total // ITEMS_PER_SHARD)):
@@ -51,10 +54,10 @@ def _read(source: Source, node: Node, options: Curate, context: Context) -> None
             # Duplicates are known only by having read what came before: the source is read from its
             # beginning again after an interruption, while crops and writing are skipped where they were done.
             for item in islice(items, ITEMS_PER_SHARD):
-                small = _too_small(item, _least_side(options))
-                if isinstance(item, Rejected) or small is not None:
-                    rejected.append(small or item)  # type: ignore[arg-type]
-                elif not node.shard(shard).exists():
+                lost = item if isinstance(item, Rejected) else _unfit(item, options, seen)
+                if lost is not None:
+                    rejected.append(lost)
+                elif isinstance(item, Picture) and not node.shard(shard).exists():
                     kept += _views(item, options)
                 task.advance()
             if not node.shard(shard).exists():
@@ -67,11 +70,14 @@ def _least_side(options: Curate) -> int:
     return options.resolution // 2 if options.least_side is None else options.least_side
 
 
-def _too_small(item: Picture | Rejected, least_side: int) -> Rejected | None:
-    if isinstance(item, Rejected) or min(item.image.size) >= least_side:
-        return None
-    width, height = item.image.size
-    return Rejected(item.provenance.get("file", item.id), "small", f"{width} x {height}, short side below {least_side}")
+def _unfit(photograph: Picture, options: Curate, seen: Seen) -> Rejected | None:
+    """Why a photograph that could be read is not used: it is small, or was there before."""
+    name = photograph.provenance.get("file", photograph.id)
+    width, height = photograph.image.size
+    if min(width, height) < _least_side(options):
+        return Rejected(name, "small", f"{width} x {height}, short side below {_least_side(options)}")
+    twin = seen.twin(photograph.image, name)
+    return Rejected(name, "duplicate", twin) if twin else None
 
 
 def _views(photograph: Picture, options: Curate) -> Iterator[Picture]:

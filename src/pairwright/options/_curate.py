@@ -105,6 +105,9 @@ class Curate(Options):
     """Side in pixels: short side resized to it (Lanczos), then cropped."""
     least_side: int | None = Field(None, ge=0)
     """Reject photographs whose short side is smaller, rather than enlarge them; default: half the resolution."""
+    near_duplicates: Annotated[int | None, FALSE_IS_NONE] = Field(None, ge=0, le=16)
+    """Reject a photograph that looks like an earlier one: so many of the 64 bits of their difference hashes may differ (4 finds
+    copies of other sizes and qualities). Default: only photographs of equal pixels are one, as in the paper."""
     crops: int = Field(1, ge=1, le=1000)
     """Views taken of each photograph: the first is the centre crop, further ones are drawn by the photograph's id."""
     filters: tuple[Filter, ...] = ()
