@@ -10,14 +10,15 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
-    "caches", "catalogue", "context", "digests", "duplicates", "errors", "hardware", "images", "literals", "models", "onnx_files", "options",
+    "bradley_terry", "caches", "catalogue", "context", "digests", "duplicates", "errors", "hardware", "images", "literals", "models",
+    "onnx_files", "options",
     "pairsets", "places", "plugins", "progress", "prompts", "protocols", "ranks", "recipe", "records", "resolve",
     "rowfiles", "runtime", "scoring", "seeds", "selection", "servers", "single_files", "state_dicts", "stats", "store",
-    "suggestions", "tables", "untrusted", "vetoes", "weights", "wording",
+    "suggestions", "tables", "untrusted", "vetoes", "votes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations"}
-VERBS = {"audit", "curate", "importing", "train", "generate", "evaluate", "export", "report", "plan", "doctor"}
+VERBS = {"audit", "curate", "importing", "train", "generate", "evaluate", "export", "report", "plan", "study", "doctor"}
 TOP = {"run": 4, "cli": 5, "__main__": 6}
 
 FLOORS = {**dict.fromkeys(GROUND, 0), **dict.fromkeys(DIFFUSION, 1), **dict.fromkeys(SHELVES, 2), **dict.fromkeys(VERBS, 3), **TOP}

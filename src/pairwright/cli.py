@@ -191,6 +191,158 @@ def _export_model(
         print(path)
 
 
+studies = tyro.extras.SubcommandApp()
+app.command(studies, name="study", help="Ask people which pictures they prefer, and say how sure the answer is.")
+Study = Annotated[Path, tyro.conf.arg(metavar="STUDY", help="A study's folder, or the folder of a run with one study.")]
+Address = Annotated[str, tyro.conf.arg(metavar="URL", help="Where raters reach the server; default: this machine alone.")]
+
+
+@studies.command(name="create")
+def _study_create(
+    run: tyro.conf.Positional[Folder],
+    study: Annotated[options.Study, tyro.conf.arg(name="")],
+    *,
+    step: str = "pictures",
+    name: str = "study",
+) -> None:
+    """Make a study out of the pictures of a run.
+
+    Args:
+        run: the run.
+        study: what is asked, of whom.
+        step: the generate step whose pictures are shown.
+        name: of the study: its folder in the run's folder "studies".
+    """
+    from pairwright import run as runner
+    from pairwright import study as studies_of
+    from pairwright.store import Store
+
+    print(studies_of.create(runner.result(run, step), Store(run.resolve().parent), run, name, study))
+
+
+@studies.command(name="serve")
+def _study_serve(study: tyro.conf.Positional[Study], *, host: str = "127.0.0.1", port: int = 8765, address: Address = "") -> None:
+    """Serve the raters' page until interrupted. Run again, it goes on: no acknowledged answer is lost.
+
+    Args:
+        study: which one.
+        host: where to listen; the default is this machine alone. See docs/study.md before you open it to others.
+        port: where to listen; 0 takes a free one.
+        address: what the printed links begin with.
+    """
+    from pairwright import study as studies_of
+
+    folder = studies_of.locate(study)
+
+    def said(where: str) -> None:
+        for whose, link in studies_of.links(folder, address or where):
+            print(f"{whose:<11} {link}")
+        print(f"listening on {where}", flush=True)
+
+    studies_of.serve(folder, host=host, port=port, said=said)
+
+
+@studies.command(name="links")
+def _study_links(study: tyro.conf.Positional[Study], *, address: Address = "http://127.0.0.1:8765") -> None:
+    """List the raters' links and the researcher's."""
+    from pairwright import study as studies_of
+
+    for whose, link in studies_of.links(studies_of.locate(study), address):
+        print(f"{whose:<11} {link}")
+
+
+@studies.command(name="export")
+def _study_export(study: tyro.conf.Positional[Study], *, out: Path = Path("votes.csv")) -> None:
+    """Write every vote as a row, also those that were undone.
+
+    Args:
+        study: which one.
+        out: a .csv or .parquet file.
+    """
+    from pairwright import study as studies_of
+
+    print(f"{out}: {studies_of.export(studies_of.locate(study), out)} votes")
+
+
+@studies.command(name="report")
+def _study_report(
+    study: tyro.conf.Positional[Study],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    attention: float = 0.6,
+    repeats: float = 0.5,
+    fast_seconds: float = 1.5,
+) -> None:
+    """Analyse the votes: majorities, intervals, agreement; into the run's report.html as well.
+
+    Args:
+        study: which one.
+        resamples: of prompts and raters.
+        confidence: of the intervals.
+        seed: of the resamples.
+        attention: flag raters who pass a smaller share of the attention checks.
+        repeats: flag raters who answer a smaller share of repeated pairs alike.
+        fast_seconds: flag raters whose median time for a pair is shorter.
+    """
+    from pairwright import study as studies_of
+    from pairwright.report import report
+
+    folder = studies_of.locate(study)
+    rules = studies_of.Rules(attention=attention, repeats=repeats, fast_seconds=fast_seconds)
+    print(studies_of.report(folder, rules, studies_of.Bootstrap(resamples, confidence, seed)))
+    run = folder.resolve().parent.parent
+    print(report(run) if (run / "run.json").is_file() else folder / "analysis.md")
+
+
+PairsOf = Annotated[str, tyro.conf.arg(metavar="PAIRS", help="A run's folder, <run>/<step>, or Parquet files of pairs.")]
+
+
+@app.command(name="audit")
+def _audit(
+    pairs: tyro.conf.Positional[PairsOf],
+    *,
+    step: str = "",
+    prompts: tuple[str, ...] = (),
+    accept: tuple[str, ...] = (),
+    json_output: Annotated[Flag, tyro.conf.arg(name="json")] = 0,
+) -> None:
+    """Say what is wrong with pairs before anything is trained on them. The exit status is 2 where there is a problem.
+
+    Args:
+        pairs: which ones.
+        step: of a run that makes pairs more than once.
+        prompts: files of evaluation prompts that captions must not be among; default: those that the run generates for.
+        accept: checks whose problems are known and wanted, for instance sharpness.
+        json_output: print JSON.
+    """
+    from pairwright import audit, pairsets, progress
+
+    found = audit.audit(pairsets.find(pairs, step), against=prompts, accepted=accept, progress=progress.choose())
+    print(json.dumps(found.json(), indent=2, ensure_ascii=False) if json_output else found.text())
+    if found.problems:
+        sys.exit(2)
+
+
+@app.command(name="pairs")
+def _pairs(pairs: tyro.conf.Positional[PairsOf], *, step: str = "", port: int = 0) -> None:
+    """Look at pairs in a browser on this machine, one at a time, and veto what should not be trained on.
+
+    Args:
+        pairs: which ones.
+        step: of a run that makes pairs more than once.
+        port: where to listen; 0 takes a free one.
+    """
+    from pairwright import pairsets
+    from pairwright.report import gallery
+
+    def said(address: str) -> None:
+        print(f"open {address}\nCtrl-C ends it; vetoes are kept as they are made", flush=True)
+
+    gallery.serve(pairsets.find(pairs, step), port, said)
+
+
 @app.command(name="report")
 def _report(run: tyro.conf.Positional[Folder]) -> None:
     """Write report.html from a run's folder, at any time, also while it runs."""

@@ -24,6 +24,11 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def shares(low: float | None, high: float | None) -> str:
+    """An interval of shares: ``31 to 64 %``; ``none`` where it has no bounds."""
+    return "none" if low is None or high is None else f"{100 * low:.0f} to {percent(high)}"
+
+
 def probability(value: float) -> str:
     """A p-value as journals print it."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"

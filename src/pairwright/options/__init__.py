@@ -21,6 +21,7 @@ from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
 from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
 from pairwright.options._export import Export, ExportFormat
 from pairwright.options._import import Import
+from pairwright.options._study import Study
 from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
 from pairwright.options._words import WordError, rewards
 
@@ -49,6 +50,7 @@ __all__ = [
     "SaliencyPlugin",
     "Score",
     "SourcePlugin",
+    "Study",
     "Train",
     "WordError",
     "execution",

@@ -22,6 +22,7 @@ from pairwright.report.gather import Run, Step, read_run
 from pairwright.report.grid import grid
 from pairwright.report.metrics import comparison
 from pairwright.report.pairs import pairs
+from pairwright.report.study import studies
 from pairwright.report.training import training
 from pairwright.store import write_text
 
@@ -60,6 +61,7 @@ def render(run: Run) -> str:
             trainings=[training(step) for step in run.of("train")],
             grids=_there(grid(run, step) for step in run.of("generate")),
             comparisons=_there(comparison(run, step) for step in run.of("compare")),
+            studies=studies(run),
             versions=_versions(),
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             recipe=json.dumps(run.recipe, indent=2, ensure_ascii=False),
