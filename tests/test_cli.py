@@ -12,22 +12,8 @@ import pytest
 from pairwright import cli, options, recipe
 
 VERBS = [
-    *(
-        "run",
-        "curate",
-        "import",
-        "train",
-        "generate",
-        "score",
-        "compare",
-        "export",
-        "export model",
-        "report",
-        "plan",
-        "recipes",
-        "init",
-    ),
-    *("doctor", "gc", "study", "study create", "study serve", "study links", "study export", "study report"),
+    *("run", "curate", "import", "train", "generate", "score", "compare", "export", "export model", "report", "plan", "recipes"),
+    *("init", "doctor", "gc", "study", "study create", "study serve", "study links", "study export", "study report"),
 ]
 
 
