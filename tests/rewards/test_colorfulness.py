@@ -45,6 +45,11 @@ def test_sums_of_many_bright_pixels_do_not_overflow():
     assert colorfulness.measure(picture) == pytest.approx(0.3 * 255, rel=1e-15)
 
 
+@pytest.mark.parametrize("size", [(1, 70_000), (70_000, 1), (3, 257)])
+def test_long_and_odd_pictures_do_not_overflow_either(size):
+    assert colorfulness.measure(Image.new("RGB", size, (255, 255, 0))) == pytest.approx(0.3 * 255, rel=1e-15)
+
+
 def test_rows_keep_their_order_and_what_cannot_be_decoded_has_its_reason():
     reward = plugins.load("rewards", "colorfulness")
     shown = [pictures.picture(1), pictures.broken(), pictures.picture(2)]
