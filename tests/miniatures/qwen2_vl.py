@@ -7,6 +7,7 @@ as in ``Qwen/Qwen2-VL-7B-Instruct``, ``Qwen/Qwen2.5-VL-7B-Instruct`` and what wa
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -226,15 +227,18 @@ def write_hpsv3(folder: Path, seed: int = 0, *, base: bool = True) -> Path:
     return write_base(folder) if base else folder
 
 
-def write_unifiedreward(folder: Path, seed: int = 0, says: str = "") -> Path:
+def write_unifiedreward(folder: Path, seed: int = 0, says: Sequence[str] = ()) -> Path:
     """UnifiedReward-qwen's repository: two shards and an index. With ``says`` its answer is that, whatever is asked.
 
-    ``says`` must not repeat a letter: each token's successor is what the last layer knows, nothing else.
+    What is said is a text or pieces of one, of which none may come twice: each token's successor is what the last layer
+    knows, nothing else. Pieces of several letters become tokens of their own, in the spare rows.
     """
     write_base(folder, "qwen2_5_vl")
     state = published_state("qwen2_5_vl", seed)
     if says:
-        _teach(state, says)
+        long = [each for each in says if len(each) > 1]
+        _add_tokens(folder, long)
+        _teach(state, says, {token: rows() + index for index, token in enumerate(long)})
     generation = {
         "bos_token_id": number("<|endoftext|>"),
         "do_sample": True,
@@ -252,12 +256,22 @@ def write_unifiedreward(folder: Path, seed: int = 0, says: str = "") -> Path:
     return folder
 
 
-def _teach(state: dict[str, Tensor], says: str) -> None:
+def _add_tokens(folder: Path, tokens: list[str]) -> None:
+    assert len(tokens) <= SPARE
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    for index, token in enumerate(tokens):
+        flags = dict.fromkeys(("lstrip", "normalized", "rstrip", "single_word", "special"), False)
+        settings["added_tokens_decoder"][str(rows() + index)] = {"content": token, **flags}
+    path.write_text(json.dumps(settings))
+
+
+def _teach(state: dict[str, Tensor], says: Sequence[str], added: dict[str, int]) -> None:
     for name, value in state.items():
         if name.endswith(("o_proj.weight", "down_proj.weight")) and name.startswith("model."):
             state[name] = torch.zeros_like(value)
-    chain = ["Ċ", *says.replace(" ", "Ġ"), "<|im_end|>"]
+    pieces = [added[each] if each in added else number(each.replace(" ", "Ġ")) for each in says]
     state["model.norm.weight"] = torch.ones(HIDDEN)
     state["lm_head.weight"] = torch.zeros_like(state["lm_head.weight"])
-    for before, after in pairwise(chain):
-        state["lm_head.weight"][number(after)] = state["model.embed_tokens.weight"][number(before)]
+    for before, after in pairwise([number("Ċ"), *pieces, number("<|im_end|>")]):
+        state["lm_head.weight"][after] = state["model.embed_tokens.weight"][before]
