@@ -1,0 +1,1 @@
+"""How fast pictures are scored, against the way published scripts do it."""
