@@ -76,7 +76,8 @@ def _texts(network: Any, tokenizer: Any, texts: list[str]) -> Tensor:
 
 
 def _unit(features: Tensor) -> Tensor:
-    return features / features.norm(dim=-1, keepdim=True)
+    unit: Tensor = features / features.norm(dim=-1, keepdim=True)
+    return unit
 
 
 def _linear(path: Path) -> nn.Linear:
