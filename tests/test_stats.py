@@ -147,6 +147,7 @@ def test_what_cannot_be_compared_is_an_error(treatment, baseline, prompts, messa
 
 
 def test_a_win_rate_worked_by_hand() -> None:
+    """Trap 8, where models are compared: a tie is half a win."""
     # a: win, tie -> 0.75; b: loss, loss -> 0; c: win -> 1. Mean over prompts 1.75 / 3.
     found = stats.win_rate([2, 1, 0, 0, 9], [1, 1, 1, 1, 1], ["a", "a", "b", "b", "c"])
     assert (found.wins, found.ties, found.losses) == (2, 1, 2)
@@ -208,3 +209,42 @@ def test_students_t_agrees_with_scipy(freedom: int) -> None:
 
 def test_prompts_weigh_the_same_in_a_mean() -> None:
     assert stats.prompt_mean([1.0, 1.0, 1.0, 5.0], ["a", "a", "a", "b"]) == 3.0
+
+
+def test_separation_is_the_area_under_the_roc_curve() -> None:
+    rng = np.random.default_rng(0)
+    winners, losers = rng.integers(0, 6, 40), rng.integers(0, 5, 40)
+    found = stats.separation(winners, losers, [str(number) for number in range(40)])
+    pairs = [(a > b) + 0.5 * (a == b) for a in winners for b in losers]
+    assert found.area == pytest.approx(np.mean(pairs))
+    assert found.interval.low < found.area < found.interval.high
+
+
+def test_separation_of_sides_that_never_overlap_and_of_one_number() -> None:
+    names = [str(number) for number in range(12)]
+    whole = stats.separation(range(12, 24), range(12), names)
+    assert (whole.area, whole.interval.low, whole.interval.high) == (1.0, 1.0, 1.0)
+    assert 2.0**-11 <= whole.p < 0.01
+    flat = stats.separation([3.0] * 12, [3.0] * 12, names)
+    assert (flat.area, flat.p) == (0.5, 1.0)
+
+
+def test_the_interval_of_a_separation_holds_the_truth_as_often_as_it_says() -> None:
+    """Normal scores a standard deviation apart: the area is 0.760. Pairs share half of their variance, as photographs do."""
+    rng = np.random.default_rng(1)
+    names = [str(number) for number in range(30)]
+    held = 0
+    for trial in range(300):
+        shared = rng.normal(0, math.sqrt(0.5), 30)
+        winners, losers = (shift + shared + rng.normal(0, math.sqrt(0.5), 30) for shift in (1.0, 0.0))
+        interval = stats.separation(winners, losers, names, resamples=500, seed=trial).interval
+        held += interval.low <= 0.7602 <= interval.high
+    assert 0.90 <= held / 300 <= 0.985
+
+
+def test_least_prompts_is_where_intervals_become_finite() -> None:
+    for confidence in (0.8, 0.9, 0.95, 0.99):
+        for prompts in range(2, 12):
+            names = [str(number) for number in range(prompts)]
+            interval = stats.paired_difference(range(1, prompts + 1), [0] * prompts, names, confidence=confidence).interval
+            assert math.isfinite(interval.low) == (prompts >= stats.least_prompts(confidence)), (confidence, prompts)

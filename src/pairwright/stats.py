@@ -72,6 +72,18 @@ class WinRate:
     """Two-sided, against a rate of one half."""
 
 
+@dataclass(frozen=True)
+class Separation:
+    """How well one number alone tells winners from losers."""
+
+    area: float
+    """Under the ROC curve: the share of all winners and losers, taken together at random, in which the winner has more; 0.5 is
+    chance, and a tie counts as half."""
+    interval: Interval
+    p: float
+    """Two-sided, against one half."""
+
+
 def paired_difference(
     treatment: Sequence[float] | np.ndarray,
     baseline: Sequence[float] | np.ndarray,
@@ -120,6 +132,36 @@ def win_rate(
     return WinRate(wins, ties, losses, float(means.mean()), interval, p)
 
 
+def separation(
+    winners: Sequence[float] | np.ndarray,
+    losers: Sequence[float] | np.ndarray,
+    prompts: Sequence[str],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Separation:
+    """The area under the ROC curve, with a prompt-clustered interval. Arguments and errors as :func:`paired_difference`.
+
+    What is resampled are the structural components of DeLong, DeLong and Clarke-Pearson 1988, each pair's winner and loser
+    together, since they resemble each other: the share of losers below a winner and of winners above a loser.
+    """
+    _paired(winners, losers, prompts)
+    above, below = np.asarray(winners, dtype=np.float64), np.asarray(losers, dtype=np.float64)
+    placed = _share_below(below, above), 1 - _share_below(above, below)
+    area = float(placed[0].mean())
+    means = _prompt_means(placed[0] + placed[1] - area, prompts)
+    found, p = _bootstrap(means, 0.5, resamples, confidence, seed)
+    return Separation(area, Interval(max(0.0, found.low), min(1.0, found.high), confidence), p)
+
+
+def _share_below(of: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """For each value the share of ``of`` that lies below it, ties counted half."""
+    ordered = np.sort(of)
+    shares: np.ndarray = (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * of.size)
+    return shares
+
+
 def prompt_mean(values: Sequence[float] | np.ndarray, prompts: Sequence[str]) -> float:
     """The mean over prompts of the means over their pictures.
 
@@ -143,6 +185,11 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         least = max(least, min(1.0, (len(ordered) - rank) * p_values[index]))
         adjusted[index] = least
     return tuple(adjusted)
+
+
+def least_prompts(confidence: float = 0.95) -> int:
+    """How many prompts an interval needs to be finite: those that all agree must be able to show something."""
+    return math.floor(1 - math.log2(1 - confidence)) + 1
 
 
 def detectable_effect(standard_error: float, *, confidence: float = 0.95, power: float = 0.8) -> float:

@@ -65,12 +65,18 @@ def _card(row: Mapping[str, Any], lineage: Mapping[str, Any]) -> PairCard:
         loser=thumbnail(row["loser"]["bytes"], SIDE),
         outline=outline(tables.decode_mask(mask["bytes"])) if mask else "",
         caption=row["prompt"],
-        facts=tuple(_facts(lineage)),
-        credit=tuple(str(lineage[name]) for name in _CREDIT if lineage.get(name)),
+        facts=tuple(facts(lineage)),
+        credit=credit(lineage),
     )
 
 
-def _facts(lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def credit(lineage: Mapping[str, Any]) -> tuple[str, ...]:
+    """Author, licence, source and file: what of it is known."""
+    return tuple(str(lineage[name]) for name in _CREDIT if lineage.get(name))
+
+
+def facts(lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is worth knowing of a pair beside its pictures, as names and values."""
     winner, loser = lineage.get("winner_score"), lineage.get("loser_score")
     if lineage.get("gap") is not None:
         yield "gap", wording.number(lineage["gap"], sign=True)

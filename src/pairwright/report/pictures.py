@@ -34,9 +34,16 @@ def thumbnail(data: bytes, side: int) -> Thumbnail:
     if max(picture.size) <= side and len(data) <= _SMALL and data.startswith(b"\x89PNG"):
         return Thumbnail(_uri(data, "png"), *picture.size)
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return Thumbnail(_uri(jpeg(picture, side), "jpeg"), *picture.size)
+
+
+def jpeg(picture: Image.Image, side: int) -> bytes:
+    """The picture as JPEG, at most ``side`` pixels wide and high."""
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=86, optimize=True)
-    return Thumbnail(_uri(stream.getvalue(), "jpeg"), *picture.size)
+    small.save(stream, "JPEG", quality=86, optimize=True)
+    return stream.getvalue()
 
 
 def _uri(data: bytes, kind: str) -> str:
