@@ -60,6 +60,19 @@ class Page:
         self.send("Page.navigate", url=path.resolve().as_uri())
         self._browser.wait_for("Page.loadEventFired", self._session)
 
+    def visit(self, address: str) -> None:
+        """Load a page from a server; what was reported before is forgotten."""
+        self._browser.events.clear()
+        self.send("Page.navigate", url=address)
+        self.wait_until("location.protocol.startsWith('http') && document.readyState === 'complete'")
+
+    def wait_until(self, expression: str, seconds: float = 30) -> None:
+        """Until a JavaScript expression is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            assert time.monotonic() < end, f"not in {seconds} s: {expression}"
+            time.sleep(0.03)
+
     def size(self, width: int, height: int) -> None:
         """Of the window, in CSS pixels."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-STATIC = {"rater.js": "text/javascript", "research.js": "text/javascript", "style.css": "text/css"}
+STATIC = {"rater.js": "text/javascript", "research.js": "text/javascript", "style.css": "text/css", "icon.svg": "image/svg+xml"}
 
 
 @cache

@@ -190,8 +190,8 @@ function key(event) {
 async function begin(said = "") {
   const asked = await ask("state");
   rules = asked;
-  if (asked.consented) await Promise.race([show(asked), wait(0)]);
-  else only("consent");
+  if (asked.consented) show(asked);
+  else if (!state) only("consent"); // they may have agreed while this was on its way
   if (said) notice(said);
 }
 
