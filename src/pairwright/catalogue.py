@@ -2,7 +2,7 @@
 
 For models that are on this disk, all of this is counted from their own configuration (:mod:`pairwright.plan.costs`); the
 table here stands in for what would have to be downloaded first. Every number was counted on torch's meta device from the
-published architecture, which ``tests/test_catalogue.py`` does again, but for ImageReward's forward, which was measured.
+published architecture, which ``tests/test_catalogue*.py`` do again, but for ImageReward's forward, which was measured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Costs:
     pipeline, ``network`` of anything else."""
     flop: Mapping[str, float]
     """Floating point operations of one forward, a multiply-add being two: ``unet``, ``encode``, ``decode``, ``text`` of a
-    pipeline, ``score`` of a reward (picture and text), ``map`` of a saliency model."""
+    pipeline, ``score`` of a reward (picture and text), ``map`` of a saliency model. Nothing of a reward that answers in words: how
+    many is not known beforehand."""
     side: int
     """Pixels of the square picture for which ``flop`` and ``kept`` hold; 0: they do not depend on it."""
     kept: float = 0.0
@@ -94,7 +95,9 @@ _SD35 = Costs(
     flow=True,
     file_bytes=2,
 )
+_CLIP_H = Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0)
 _IMAGEREWARD = Costs({"network": 446_206_689}, {"score": 0.138 * TERA}, side=0)
+_UNIFIEDREWARD = Costs({"network": 8_292_166_656}, {}, side=0, file_bytes=2)
 
 KNOWN: Mapping[str, Costs] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
@@ -102,15 +105,22 @@ KNOWN: Mapping[str, Costs] = {
     "stable-diffusion-v1-5/stable-diffusion-inpainting": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_535_364}),
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
     "stabilityai/stable-diffusion-3.5-medium": _SD35,
-    "yuvalkirstain/PickScore_v1": Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0),
+    "yuvalkirstain/PickScore_v1": _CLIP_H,
+    "xswu/HPSv2": replace(_CLIP_H, file_bytes=2),
     "THUDM/ImageReward": _IMAGEREWARD,
     "zai-org/ImageReward": _IMAGEREWARD,
+    # Without the embedding and the head, of which only the rows of one sentence are kept.
+    "zhiyuanyou/DeQA-Score-Mix3": Costs({"network": 7_942_537_216}, {"score": 1.958 * TERA}, side=0, file_bytes=2),
+    # At 850 positions: 256 are the picture's, the others those of the instruction and a short prompt.
+    "MizzenAI/HPSv3": Costs({"network": 7_748_610_610}, {"score": 13.0 * TERA}, side=0, rough=True, file_bytes=2),
+    "CodeGoat24/UnifiedReward-qwen-7b": _UNIFIEDREWARD,
+    "CodeGoat24/UnifiedReward-2.0-qwen-7b": _UNIFIEDREWARD,
     "u2net.pth": Costs({"network": 44_009_869}, {"map": 0.117 * TERA}, side=0),
     "u2netp.pth": Costs({"network": 1_131_181}, {"map": 0.0395 * TERA}, side=0),
 }
 """By hub id, or by the name of the file for those that have no repository."""
 
-TOKENIZERS = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "google-bert/bert-base-uncased")
+TOKENIZERS = ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "google-bert/bert-base-uncased", "Qwen/Qwen2-VL-7B-Instruct")
 """Hub ids of which only tokenizer and preprocessing are read: a few MB."""
 
 _U2NET = "The authors' file is linked from github.com/xuebinqin/U-2-Net; give its path as model."
