@@ -12,7 +12,7 @@ import pytest
 from pairwright import cli, options, recipe
 
 VERBS = [
-    *("run", "curate", "import", "train", "generate", "score", "compare", "export", "export model", "report", "plan", "recipes"),
+    *("run", "curate", "import", "train", "generate", "score", "compare", "export", "export model", "export pairs", "report", "plan", "recipes"),
     *("init", "doctor", "gc", "study", "study create", "study serve", "study links", "study export", "study report"),
 ]
 

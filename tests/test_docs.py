@@ -49,6 +49,7 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
     monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
     monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: reached.append("run"))
     monkeypatch.setattr("pairwright.export.export", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
+    monkeypatch.setattr("pairwright.export.export_pairs", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
     words = shlex.split(command)[1:]
     if words[0] == "init":
         (tmp_path / "mine.toml").unlink()

@@ -343,6 +343,31 @@ def _pairs(pairs: tyro.conf.Positional[PairsOf], *, step: str = "", port: int = 
     gallery.serve(pairsets.find(pairs, step), port, said)
 
 
+@exports.command(name="pairs")
+def _export_pairs(
+    pairs: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="PAIRS")]],
+    export: Annotated[options.ExportPairs, tyro.conf.arg(name="")],
+    *,
+    formats: Annotated[tuple[options.PairFormat, ...], tyro.conf.arg(name="as")] = ("parquet",),
+    out: Path | None = None,
+    replace: bool = False,
+) -> None:
+    """Write pairs as a data set: Parquet, Pick-a-Pic's columns, TRL's, the first paper's CSV, two folders.
+
+    Args:
+        pairs: runs/<run>/<step>, a run with one such step, a result in the store, or Parquet files of pairs.
+        export: what the dataset card says.
+        formats: one or several.
+        out: a folder; default: exports/<run>-<step>.
+        replace: overwrite what is there.
+    """
+    from pairwright import progress
+    from pairwright.export import export_pairs
+
+    for path in export_pairs(pairs, formats, out, export, replace=replace, progress=progress.choose()):
+        print(path)
+
+
 @app.command(name="report")
 def _report(run: tyro.conf.Positional[Folder]) -> None:
     """Write report.html from a run's folder, at any time, also while it runs."""

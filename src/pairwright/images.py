@@ -35,6 +35,7 @@ __all__ = [
     "file_bytes",
     "from_tensor",
     "read",
+    "suffix",
     "to_array",
     "to_tensor",
     "trusted",
@@ -63,6 +64,11 @@ def trusted(data: bytes, *, max_pixels: int = MAX_PIXELS) -> bytes:
     """
     developed = develop(data, max_pixels=max_pixels)
     return data if developed.as_is else encode(developed.image)
+
+
+def suffix(data: bytes) -> str:
+    """What the name of a trusted file ends in: those are JPEG or PNG."""
+    return ".jpg" if data.startswith(b"\xff\xd8") else ".png"
 
 
 def decode(data: bytes) -> Image.Image:

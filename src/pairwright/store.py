@@ -104,6 +104,18 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder whole; one that is there steps aside only when the new one is."""
+    fresh, old = (path.with_name(f".{path.name}-{word}") for word in ("new", "old"))
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
+    write_folder(fresh, write)
+    if path.exists():
+        path.rename(old)
+    fresh.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _flush(path: Path) -> None:
     if os.name == "nt" and path.is_dir():
         return  # Windows has no handle on folders; its rename is journalled

@@ -20,7 +20,14 @@ from pairwright.store import Node, open_shard
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
-_DTYPES = {pa.string(): "string", pa.int64(): "int64", pa.float64(): "float64", pa.bool_(): "bool"}
+_DTYPES = {
+    pa.string(): "string",
+    pa.binary(): "binary",
+    pa.int64(): "int64",
+    pa.float64(): "float64",
+    pa.bool_(): "bool",
+    pa.timestamp("ns"): "timestamp[ns]",
+}
 
 
 def schema(fields: Mapping[str, pa.DataType], units: Mapping[str, str] | None = None) -> pa.Schema:
@@ -83,7 +90,9 @@ def scores(columns: Sequence[Column]) -> pa.Schema:
 
 def image_cell(data: bytes | None, name: str) -> dict[str, Any] | None:
     """The cell of an image column."""
-    return None if data is None else {"bytes": data, "path": f"{name}.png"}
+    from pairwright import images
+
+    return None if data is None else {"bytes": data, "path": f"{name}{images.suffix(data)}"}
 
 
 def picture_row(picture: Picture) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verb ``export``: a model as files for other programs, and what they say of it.
+"""The verb ``export``: a model, or pairs (``pairs.py``), as files for other programs, and what they say of it.
 
 An exported LoRA stands for everything that lies on the public base, foreign LoRAs below included: loaded at strength 1 on
 that base it is the model.
@@ -21,10 +21,13 @@ from pairwright.diffusion import adapters, families, full, lora_files, pipeline_
 from pairwright.errors import Explained
 from pairwright.export.card import card
 from pairwright.export.facts import Facts, facts, header
+from pairwright.export.pairs import PairsExportError, export_pairs
 from pairwright.models import LORA_FILE, RUNS_PREFIX, ModelRef
 from pairwright.options import Export, ExportFormat, Model
 from pairwright.progress import SILENT, Progress
-from pairwright.store import Store, write_file, write_folder, write_text
+from pairwright.store import Store, replace_folder, write_file, write_text
+
+__all__ = ["CARD", "ExportError", "PairsExportError", "export", "export_pairs"]
 
 CARD = "README.md"
 _LORAS: tuple[lora_files.Format, ...] = ("diffusers", "kohya", "comfy")
@@ -180,7 +183,7 @@ def _networks(job: _Job, family: families.Family, said: Mapping[str, str]) -> No
     named |= {"modelspec.sai_model_spec": lora_files.SAI_MODEL_SPEC}
     named = {name: value for name, value in named.items() if not name.startswith("ss_network_")}
     if "merged" in job.places:
-        _put(job.places["merged"], lambda path: pipeline_folders.write_network(family.network, path, named, job.dtype))
+        replace_folder(job.places["merged"], lambda path: pipeline_folders.write_network(family.network, path, named, job.dtype))
     if "pipeline" in job.places:
         base = pipeline_folders.locate(job.found.ref.base, family.lora_prefix)
 
@@ -192,19 +195,7 @@ def _networks(job: _Job, family: families.Family, said: Mapping[str, str]) -> No
             pipeline_folders.write_pipeline(base, family.lora_prefix, merged, path)
             shutil.rmtree(path / ".network", ignore_errors=True)
 
-        _put(job.places["pipeline"], fill)
-
-
-def _put(folder: Path, fill: Callable[[Path], object]) -> None:
-    """Write a folder whole; one that is there steps aside only when the new one is."""
-    fresh, old = (folder.with_name(f".{folder.name}-{word}") for word in ("new", "old"))
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)  # of a process that was killed
-    write_folder(fresh, fill)
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+        replace_folder(job.places["pipeline"], fill)
 
 
 def _comparison(name: str | None, store: Store) -> str:

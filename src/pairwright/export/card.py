@@ -82,10 +82,10 @@ def _training(found: Facts) -> Iterator[str]:
         yield "Not trained by pairwright, or not known from what it was exported from."
         return
     columns = [name for name in ("step", *_SHOWN) if any(name in row for row in rows)]
-    yield _line(columns)
+    yield line(columns)
     yield "|" + "---|" * len(columns)
     for row in rows:
-        yield _line([str(row.get(name, "")) for name in columns])
+        yield line([str(row.get(name, "")) for name in columns])
     if found.node:
         record = found.node.record()
         yield ""
@@ -151,5 +151,6 @@ def _code(lines: Sequence[str], *more: str) -> Iterator[str]:
     yield ""
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

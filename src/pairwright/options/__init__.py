@@ -19,7 +19,7 @@ from pairwright.options._base import (
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
 from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
-from pairwright.options._export import Export, ExportFormat
+from pairwright.options._export import Export, ExportFormat, ExportPairs, PairFormat
 from pairwright.options._import import Import
 from pairwright.options._study import Study
 from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
@@ -30,6 +30,7 @@ __all__ = [
     "Curate",
     "Export",
     "ExportFormat",
+    "ExportPairs",
     "Filter",
     "Focus",
     "Gap",
@@ -41,6 +42,7 @@ __all__ = [
     "Model",
     "Optimiser",
     "Options",
+    "PairFormat",
     "PerturbationPlugin",
     "Plugin",
     "Previews",

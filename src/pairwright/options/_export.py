@@ -1,4 +1,4 @@
-"""From a model to files for other programs."""
+"""From a model or from pairs to files for other programs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from pydantic import Field
 from pairwright.options._base import FALSE_IS_NONE, Options
 
 ExportFormat = Literal["diffusers", "kohya", "comfy", "merged", "pipeline"]
+PairFormat = Literal["parquet", "pickapic", "trl", "csv", "folders"]
+
+
+class ExportPairs(Options):
+    """What the card of a data set of pairs says."""
+
+    title: Annotated[str | None, FALSE_IS_NONE] = None
+    """Its heading; default: the name of the run and its step."""
+    license: Annotated[str | None, FALSE_IS_NONE] = None
+    """Of the whole, in your words; those of the pictures are counted in any case."""
 
 
 class Export(Options):
