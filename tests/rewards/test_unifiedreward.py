@@ -213,6 +213,21 @@ def test_weights_that_do_not_fit_and_other_models_are_refused(tmp_path):
         loaded("unifiedreward", tmp_path, max_tokens=0)
 
 
+def test_the_smallest_size_has_no_head_of_its_own(tmp_path):
+    qwen2_vl.write_unifiedreward(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
+    index = tmp_path / "model.safetensors.index.json"
+    listing = json.loads(index.read_text())
+    shard = tmp_path / listing["weight_map"].pop("lm_head.weight")
+    index.write_text(json.dumps(listing))
+    save_file({name: value for name, value in load_file(shard).items() if name != "lm_head.weight"}, shard, {"format": "pt"})
+    tied = loaded("unifiedreward2", tmp_path, max_tokens=1)
+    table = qwen2_vl.published_state("qwen2_5_vl")["model.embed_tokens.weight"]
+    assert torch.equal(tied.network.lm_head.weight, table)
+    assert isinstance(tied.score(SHOWN[:1], PROMPTS[:1])[0], Unscored)
+
+
 def test_the_public_command_scores_by_both_without_torchvision(tmp_path):
     one = qwen2_vl.write_unifiedreward(tmp_path / "one", says="Final Score:3.5")
     two = qwen2_vl.write_unifiedreward(tmp_path / "two", says=THREE)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -41,6 +42,7 @@ class Aesthetic:
     bias: float
     columns: tuple[Column, ...]
     batch_size: int = 32
+    needs_prompt: ClassVar[bool] = False
 
     def score(self, pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> list[Row]:
         """One row per picture, in order; see :class:`pairwright.protocols.Reward`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pairwright import seeds
 from pairwright.protocols import Row
@@ -29,6 +30,7 @@ class Chance:
 
     seed: int
     columns: tuple[Column, ...] = (Column("chance", "uniform in 0..1"),)
+    needs_prompt: ClassVar[bool] = False
 
     def score(self, pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> list[Row]:  # noqa: ARG002 - a Reward
         """One row per picture, in order; see :class:`pairwright.protocols.Reward`."""
