@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pairwright import images, recipe, tables
+from pairwright import images, places, recipe, tables
 from pairwright.context import Context
 from pairwright.importing import ImportingError, import_pairs
 from pairwright.options import Import
+from pairwright.plan import work
+from pairwright.plan.graph import Graph
 from pairwright.store import Node, Store
 from tests.miniatures.preferences import BROKEN, jpeg, parquet, pickapic, pickapic_row, put
 
@@ -172,3 +174,16 @@ def test_a_recipe_may_train_on_what_was_brought():
     }
     found = recipe.check(recipe.parse({"name": "x", "step": steps}), "x")
     assert [step.verb for step in found.steps] == ["import", "train"]
+
+
+def test_a_plan_counts_what_would_be_brought(tmp_path: Path):
+    put(tmp_path / "photos" / "a.jpg", jpeg(1))
+    sources = {
+        "good": {"name": "pickapic", "path": str(pickapic(tmp_path / "x.parquet", rows(9)))},
+        "pictures": {"name": "imagefolder", "path": str(tmp_path / "photos")},
+    }
+    found = recipe.parse({"name": "x", "step": {name: {"verb": "import", "source": each} for name, each in sources.items()}}, "x")
+    graph = Graph(found, tmp_path, places.Hub(silent="not asked"))
+    assert {step.name: graph.brought(step) for step in found.steps} == {"good": 9, "pictures": None}
+    assert graph.problems == {"TypeError: it gives pictures and no pairs": ["pictures.source"]}
+    assert work.of_step(graph.steps["good"], graph).said == ["9 preferences, ties among them"]

@@ -1,7 +1,7 @@
 """WebDataset: tars of samples, each a picture and its caption under one name (``0001.jpg``, ``0001.txt`` or ``0001.json``).
 
-The tars are read as streams. A caption is the text of ``.txt`` or ``.caption``, or stands in ``.json`` under ``caption``, ``text`` or
-``prompt``.
+The tars are read as streams. A caption is the text of ``.txt`` or ``.caption``, or stands in ``.json`` under ``caption``,
+``text`` or ``prompt``.
 """
 
 from __future__ import annotations
