@@ -47,9 +47,14 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
     (tmp_path / "mine.toml").write_text('name = "mine"\nextends = "tiny"\n')
     reached: list[str] = []
     monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
+    monkeypatch.setattr(cli, "_calibrate", lambda place, chosen: reached.append("calibrate"))
     monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: reached.append("run"))
     monkeypatch.setattr("pairwright.export.export", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
     monkeypatch.setattr("pairwright.export.export_pairs", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
+    for part in ("create", "serve", "links", "export", "report"):
+        monkeypatch.setattr(f"pairwright.study.{part}", lambda *_, **__: reached.append("study") or [])  # type: ignore[func-returns-value]
+    monkeypatch.setattr("pairwright.study.locate", lambda path: path)
+    monkeypatch.setattr("pairwright.run.result", lambda *_: None)
     words = shlex.split(command)[1:]
     if words[0] == "init":
         (tmp_path / "mine.toml").unlink()

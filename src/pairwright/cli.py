@@ -272,7 +272,7 @@ def _study_report(
     confidence: float = 0.95,
     seed: int = 0,
     attention: float = 0.6,
-    repeats: float = 0.5,
+    repeats: float = 0.75,
     fast_seconds: float = 1.5,
 ) -> None:
     """Analyse the votes: majorities, intervals, agreement; into the run's report.html as well.
@@ -283,7 +283,7 @@ def _study_report(
         confidence: of the intervals.
         seed: of the resamples.
         attention: flag raters who pass a smaller share of the attention checks.
-        repeats: flag raters who answer a smaller share of repeated pairs alike.
+        repeats: share of repeated pairs that a careful rater answers alike; flag who answers fewer alike than chance explains.
         fast_seconds: flag raters whose median time for a pair is shorter.
     """
     from pairwright import study as studies_of
@@ -398,8 +398,10 @@ def _recipes(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
     if name is not None:
         print(recipes.find(name).read_text(encoding="utf-8"), end="")
         return
-    for each, path in recipes.shipped().items():
-        print(f"{each:<16} {recipes.read(path).get('description', '')}")
+    found = recipes.shipped()
+    width = max(map(len, found))
+    for each, path in found.items():
+        print(f"{each:<{width}}  {recipes.read(path).get('description', '')}")
 
 
 @app.command(name="init")
@@ -508,9 +510,13 @@ def _calibrate(place: Place, chosen: options.Train) -> None:
     from pairwright import progress, train
     from pairwright import run as runner
     from pairwright.context import Context
+    from pairwright.recipe import graph
     from pairwright.store import Store
 
-    inputs = {name: runner.result(place.root / place.run, name) for name in place.inputs}
+    folder = place.root / place.run
+    there = runner.read(folder)["steps"]
+    named = dict.fromkeys([*place.inputs, *(name for name in graph.mentioned(chosen) if name in there)])
+    inputs = {name: runner.result(folder, name) for name in named}
     print(train.calibrate(chosen, Context(Store(place.root), inputs, progress.choose())).said())
 
 

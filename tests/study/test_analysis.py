@@ -18,6 +18,7 @@ from pairwright.report import report
 from pairwright.study.analysis import Bootstrap
 from pairwright.study.database import FILE, Database
 from pairwright.study.longform import SCHEMA
+from pairwright.study.raters import _at_most
 from tests.miniatures.run_folder import write_run
 from tests.miniatures.study import answer_all, make, prefer, write_study
 from tests.report.test_report import Reader
@@ -93,6 +94,14 @@ def test_who_presses_left_shows_in_the_share_of_left_and_careful_raters_do_not(f
     assert found["everybody"]["left"]["value"] > 0.53
     left = found["unflagged"]["left"]
     assert left["low"] < 0.5 < left["high"]
+
+
+def test_so_few_repeats_alike_that_hardly_any_careful_rater_has_them() -> None:
+    """Of 3, none (1.6 % of raters who answer three in four alike); of 6, two (3.8 %), but not three (17 %)."""
+    assert _at_most(0, 3, 0.75) == pytest.approx(0.25**3)
+    assert _at_most(1, 3, 0.75) == pytest.approx(0.15625)
+    assert _at_most(2, 6, 0.75) == pytest.approx(0.037598, abs=1e-6)
+    assert _at_most(3, 6, 0.75) == pytest.approx(0.169434, abs=1e-6)
 
 
 def test_rules_decide_who_is_flagged(folder: Path) -> None:

@@ -352,5 +352,5 @@ def test_nothing_is_sent_to_a_telemetry_service(folder: Path, monkeypatch: pytes
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     with Database(folder / FILE) as database:
         app = application(database)
-    assert app._native_telemetry.enabled() is False  # type: ignore[attr-defined]
-    assert app._telemetry["auto_configure"] is False  # type: ignore[attr-defined]
+    assert app._native_telemetry.enabled() is False
+    assert app._telemetry["auto_configure"] is False

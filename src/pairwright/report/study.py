@@ -120,7 +120,7 @@ def _contest(found: Mapping[str, Any]) -> Contest:
         against=found["against"],
         rows=tuple(_row(each) for each in found["rows"]),
         p_holm=wording.probability(found["p_holm"]),
-        alpha=wording.number(alpha["alpha"]) if alpha else "none",
+        alpha=f"{alpha['alpha']:.2f}" if alpha else "none",
         verdict=found["verdict"],
         sentence=_sentence(found),
     )

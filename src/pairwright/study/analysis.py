@@ -183,7 +183,7 @@ def _strengths(main: Rows, models: Sequence[str], how: Bootstrap) -> list[dict[s
     return [
         {
             "model": each.model,
-            "log_odds": each.log_odds,
+            "log_odds": round(each.log_odds, 9),
             "low": _finite(each.interval.low),
             "high": _finite(each.interval.high),
             "chance": bradley_terry.odds(each.log_odds),

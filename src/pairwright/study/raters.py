@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -13,6 +14,8 @@ from pairwright.study.longform import long, said_time
 
 Rows = Sequence[Mapping[str, Any]]
 
+_RARE = 0.05
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -20,9 +23,9 @@ class Rules:
 
     attention: float = 0.6
     """Least share of attention checks passed."""
-    repeats: float = 0.5
-    """Least share of repeated pairs answered alike, where at least ``fewest_repeats`` were."""
-    fewest_repeats: int = 3
+    repeats: float = 0.75
+    """Share of repeated pairs that a careful rater answers alike. Who answers so few alike that one careful rater in twenty
+    would is flagged: 0 of 3, at most 2 of 6."""
     fast_seconds: float = 1.5
     """Least median time for a pair, from when both pictures are seen."""
 
@@ -68,6 +71,11 @@ def overview(database: Database) -> list[dict[str, Any]]:
     ]
 
 
+def _at_most(successes: int, trials: int, chance: float) -> float:
+    """The probability of no more successes than that."""
+    return sum(math.comb(trials, each) * chance**each * (1 - chance) ** (trials - each) for each in range(successes + 1))
+
+
 def _rater(number: int, rows: Rows, rules: Rules) -> Rater:
     main = {row["pair"]: row["preferred"] for row in rows if row["role"] == "main"}
     again = [(row["pair"], row["preferred"]) for row in rows if row["role"] == "repeat" and row["pair"] in main]
@@ -80,7 +88,7 @@ def _rater(number: int, rows: Rows, rules: Rules) -> Rater:
     flags = []
     if checks and passed < rules.attention * len(checks):
         flags.append(f"passed {passed} of {len(checks)} attention checks")
-    if len(again) >= rules.fewest_repeats and alike < rules.repeats * len(again):
+    if again and _at_most(alike, len(again), rules.repeats) < _RARE:
         flags.append(f"answered {alike} of {len(again)} repeats alike")
     if typical is not None and typical < rules.fast_seconds:
         flags.append(f"took {typical:.1f} s for a pair")

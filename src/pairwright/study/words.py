@@ -81,7 +81,7 @@ def _cells(contest: Mapping[str, Any], row: Mapping[str, Any], *, first: bool) -
         shares(row["low"], row["high"]),
         probability(row["p"]),
         probability(contest["p_holm"]) if first else "",
-        (number(alpha["alpha"]) if alpha else "none") if first else "",
+        (f"{alpha['alpha']:.2f}" if alpha else "none") if first else "",
     ]
 
 
