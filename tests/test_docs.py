@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pairwright import cli, recipe
+from pairwright.audit import Audit
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,7 +45,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.toml").write_text('name = "mine"\nextends = "tiny"\n')
+    for name in ("mine", "laptop"):
+        (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nextends = "tiny"\n')
     reached: list[str] = []
     monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
     monkeypatch.setattr(cli, "_calibrate", lambda place, chosen: reached.append("calibrate"))
@@ -55,6 +57,9 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
         monkeypatch.setattr(f"pairwright.study.{part}", lambda *_, **__: reached.append("study") or [])  # type: ignore[func-returns-value]
     monkeypatch.setattr("pairwright.study.locate", lambda path: path)
     monkeypatch.setattr("pairwright.run.result", lambda *_: None)
+    monkeypatch.setattr("pairwright.pairsets.find", lambda *_: None)
+    monkeypatch.setattr("pairwright.audit.audit", lambda *_, **__: reached.append("audit") or Audit("mine", 0, 0, ()))  # type: ignore[func-returns-value]
+    monkeypatch.setattr("pairwright.report.gallery.serve", lambda *_: reached.append("pairs"))
     words = shlex.split(command)[1:]
     if words[0] == "init":
         (tmp_path / "mine.toml").unlink()
