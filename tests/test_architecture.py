@@ -16,7 +16,7 @@ GROUND = {
     "stats", "store", "suggestions", "tables", "untrusted", "vetoes", "votes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
-SHELVES = {"sources", "rewards", "saliency", "perturbations"}
+SHELVES = {"sources", "rewards", "saliency", "perturbations", "critics", "instructors"}
 VERBS = {"audit", "curate", "importing", "train", "generate", "evaluate", "export", "report", "plan", "study", "doctor"}
 TOP = {"run": 4, "cli": 5, "__main__": 6}
 

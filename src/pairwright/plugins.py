@@ -21,8 +21,8 @@ from typing import Any, Literal
 from pairwright.errors import Explained
 from pairwright.suggestions import hint
 
-Shelf = Literal["sources", "rewards", "saliency", "perturbations"]
-SHELVES: tuple[Shelf, ...] = ("sources", "rewards", "saliency", "perturbations")
+Shelf = Literal["sources", "rewards", "saliency", "perturbations", "critics", "instructors"]
+SHELVES: tuple[Shelf, ...] = ("sources", "rewards", "saliency", "perturbations", "critics", "instructors")
 
 EXECUTION_OPTIONS = frozenset({"device", "batch_size", "workers", "server", "key_from", "timeout"})
 """Options of any plug-in that change how fast it runs and not what comes out: never fingerprinted."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pairwright.records import (
     Column,
+    Critique,
     Edit,
     Edited,
     Failed,
+    Instruction,
     Pair,
     Picture,
     Prompt,
@@ -114,4 +116,28 @@ class Perturbation(Protocol):
 
     def edit(self, edits: Sequence[Edit]) -> Sequence[Edited | Failed]:
         """One result per request, in order. Results depend on a request alone, not on its neighbours."""
+        ...
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """Says what is wrong with pictures for their prompts."""
+
+    def critique(self, pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> Sequence[Critique | Failed]:
+        """One result per picture, in order; ``prompts[i]`` belongs to ``pictures[i]``. A result does not depend on its neighbours."""
+        ...
+
+
+@runtime_checkable
+class Instructor(Protocol):
+    """Says what to change in pictures so that they fit their prompts better."""
+
+    def instruct(
+        self, pictures: Sequence[Picture], prompts: Sequence[Prompt], critiques: Sequence[Critique | None]
+    ) -> Sequence[Instruction | Failed]:
+        """One result per picture, in order.
+
+        ``critiques[i]`` is what a critic said of ``pictures[i]``; None asks for an instruction from picture and prompt alone
+        (one step). A result does not depend on its neighbours.
+        """
         ...

@@ -112,9 +112,30 @@ class Edited:
 
 @dataclass(frozen=True)
 class Failed:
-    """A change that could not be made."""
+    """A change, a critique or an instruction that could not be made."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Critique:
+    """What is wrong with a picture for its prompt (rich feedback)."""
+
+    text: str
+    """In words, what matters most first."""
+    maps: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Where, as heat maps by name (``artifact``, ``misalignment``): ``float32 [h, w]`` in 0..1, 1 is worst."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """Who said so: model, template and its version; part of the pair's lineage."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What to change in a picture, in words."""
+
+    text: str
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """Who said so: model, template and its version; part of the pair's lineage."""
 
 
 @dataclass(frozen=True)

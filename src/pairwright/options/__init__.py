@@ -7,6 +7,8 @@ Nothing here imports torch: ``--help`` and the validation of a recipe are instan
 """
 
 from pairwright.options._base import (
+    CriticPlugin,
+    InstructorPlugin,
     Model,
     Options,
     PerturbationPlugin,
@@ -27,6 +29,7 @@ from pairwright.options._words import WordError, rewards
 
 __all__ = [
     "Compare",
+    "CriticPlugin",
     "Curate",
     "Export",
     "ExportFormat",
@@ -36,6 +39,7 @@ __all__ = [
     "Gap",
     "Generate",
     "Import",
+    "InstructorPlugin",
     "Keep",
     "Lora",
     "Mask",

@@ -88,6 +88,8 @@ SourcePlugin = Annotated[Plugin, _on("sources")]
 RewardPlugin = Annotated[Plugin, _on("rewards")]
 SaliencyPlugin = Annotated[Plugin, _on("saliency")]
 PerturbationPlugin = Annotated[Plugin, _on("perturbations")]
+CriticPlugin = Annotated[Plugin, _on("critics")]
+InstructorPlugin = Annotated[Plugin, _on("instructors")]
 
 
 class Model(Options):

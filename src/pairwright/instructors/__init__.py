@@ -1,0 +1,1 @@
+"""Instructors: what to change in a picture, in words. One file per instructor."""
