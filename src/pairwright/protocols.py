@@ -124,7 +124,7 @@ class Critic(Protocol):
     """Says what is wrong with pictures for their prompts."""
 
     def critique(self, pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> Sequence[Critique | Failed]:
-        """One result per picture, in order; ``prompts[i]`` belongs to ``pictures[i]``. A result does not depend on its neighbours."""
+        """One result per picture, in order, whatever its neighbours; ``prompts[i]`` belongs to ``pictures[i]``."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""Critics: what is wrong with a picture for its prompt. One file per critic; files that start with ``_`` hold what several share."""
+"""Critics: what is wrong with a picture for its prompt. One file per critic; those that start with ``_`` are shared."""
