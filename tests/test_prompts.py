@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pairwright import prompts
-from pairwright.prompts import PromptError
+from pairwright import prompts, weights
+from pairwright.prompts import KnownSet, PromptError, known
 from pairwright.rowfiles import RowError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "prompts"
+SHARED = Path(os.environ.get("PAIRWRIGHT_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "prompts"
 
 
 def write(folder: Path, name: str, text: str) -> str:
@@ -83,7 +88,7 @@ def test_a_subset_does_not_depend_on_the_order_of_the_file(tmp_path: Path):
     [
         ("a.jsonl", '{"prompt": "a"}\n{"prompt": }\n', r"a\.jsonl:2: not JSON"),
         ("a.jsonl", '{"prompt": "a"}\n\n["b"]\n', r"a\.jsonl:3: expected an object {...}, got list"),
-        ("a.jsonl", '{"promt": "a"}\n', r"a\.jsonl:1: no text in prompt, text, caption; its columns: promt"),
+        ("a.jsonl", '{"promt": "a"}\n', r"a\.jsonl:1: no text in prompt, prompts, text, caption; its columns: promt"),
         ("a.jsonl", '{"prompt": 3}\n', r"a\.jsonl:1: no text in prompt"),
         ("a.csv", "prompt\n  \n", r"a\.csv:2: no text in prompt"),
         ("a.csv", "prompt,style\na,b\na,b,c\n", r"a\.csv:3: 3 fields under 2 column names"),
@@ -112,15 +117,182 @@ def test_missing_files_and_unknown_kinds_are_errors(tmp_path: Path):
     with pytest.raises(PromptError, match=r"no prompt file 'nowhere\.txt'"):
         prompts.load("nowhere.txt")
     with pytest.raises(PromptError, match=r"read from \.txt, \.jsonl, \.csv, \.tsv"):
-        prompts.load(write(tmp_path, "a.parquet", "x"))
+        prompts.load(write(tmp_path, "a.xlsx", "x"))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the field's prompt sets are not on this machine")
-@pytest.mark.parametrize(
-    ("name", "count", "categories"),
-    [("partiprompts", 1632, 12), ("drawbench", 200, 11), ("hpdv2_benchmark", 3200, 4), ("pickapic_v2_test_unique", 487, 1)],
-)
-def test_the_fields_sets_are_read_whole(name: str, count: int, categories: int):
-    found = prompts.load(str(SHARED / f"{name}.jsonl"))
-    assert len({each.id for each in found}) == count
+REAL = [
+    ("pickapic_v2_test", 487, 1),
+    ("drawbench", 200, 11),
+    ("partiprompts", 1632, 12),
+    ("hpdv2", 3200, 4),
+    ("dpg_bench", 1065, 1),
+    ("geneval", 553, 6),
+]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the field's prompt sets in data/prompts of PAIRWRIGHT_SHARED")
+@pytest.mark.parametrize(("name", "count", "categories"), REAL)
+def test_the_fields_sets_are_what_they_must_be(monkeypatch: pytest.MonkeyPatch, name: str, count: int, categories: int):
+    monkeypatch.setenv("PAIRWRIGHT_PROMPTS", str(SHARED))
+    found = prompts.load(name)
+    assert len({each.id for each in found}) == count == prompts.KNOWN[name].count
     assert len({each.category for each in found}) == categories
+
+
+def test_every_known_set_says_where_it_is_to_be_had():
+    assert list(prompts.KNOWN) == [name for name, _, _ in REAL]
+    for name, each in prompts.KNOWN.items():
+        assert each.source
+        assert len(each.digest) == 64
+        assert not each.categories or sum(each.categories.values()) == each.count, name
+        assert bool(each.hub) == ("huggingface" in each.source or name == "partiprompts")
+
+
+STYLES = ("anime", "photo")
+TEXTS = {"anime": ["a  cat", "a dog"], "photo": ["a dog", "caf\u00e9"]}
+
+
+@pytest.fixture
+def styled(monkeypatch: pytest.MonkeyPatch) -> KnownSet:
+    """A set of four prompts, published as a file per style, one of them twice."""
+    made = KnownSet(
+        "styled",
+        4,
+        known.digest(["a cat", "a dog", "a dog", "caf\u00e9"]),
+        "https://example.org",
+        hub="hub:some/styled@0123abc",
+        patterns=("benchmark/anime.json", "benchmark/photo.json"),
+        copies=("Styled",),
+        categories={"anime": 2, "photo": 2},
+    )
+    monkeypatch.setattr(known, "KNOWN", {"styled": made})
+    monkeypatch.setattr(prompts, "KNOWN", {"styled": made})
+    monkeypatch.delenv("PAIRWRIGHT_PROMPTS", raising=False)
+    return made
+
+
+def published(folder: Path) -> Path:
+    for style, texts in TEXTS.items():
+        path = folder / "benchmark" / f"{style}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(texts))
+    return folder
+
+
+def test_a_known_set_is_the_same_from_every_copy(tmp_path: Path, styled: KnownSet, monkeypatch: pytest.MonkeyPatch):
+    folder = published(tmp_path / "HPDv2")
+    lines = [{"prompt": text.replace("\u00e9", "e\u0301"), "style": style} for style in STYLES for text in TEXTS[style]]
+    copy = tmp_path / "copies" / "styled.jsonl"
+    copy.parent.mkdir()
+    copy.write_text("\n".join(json.dumps(each) for each in lines))
+    first = prompts.load("styled", path=str(folder))
+    assert [(each.text, each.category) for each in first] == [
+        ("a cat", "anime"),
+        ("a dog", "anime"),
+        ("a dog", "photo"),
+        ("caf\u00e9", "photo"),
+    ]
+    assert prompts.load("styled", path=str(copy)) == first
+    monkeypatch.setenv("PAIRWRIGHT_PROMPTS", str(copy.parent))
+    assert prompts.load("styled") == first
+    monkeypatch.setenv("PAIRWRIGHT_PROMPTS", str(tmp_path))
+    folder.rename(tmp_path / "Styled")
+    assert prompts.load("styled") == first, "under the name of its published folder too"
+
+
+def test_a_known_set_comes_from_the_hub_at_its_revision(tmp_path: Path, styled: KnownSet, monkeypatch: pytest.MonkeyPatch):
+    asked: list[Any] = []
+
+    def snapshot(repository: str, **options: Any) -> str:
+        asked.append((repository, options))
+        return str(published(tmp_path))
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert len(prompts.load("styled")) == 4
+    repository, options = asked[0]
+    assert (repository, options["repo_type"], options["revision"]) == ("some/styled", "dataset", "0123abc")
+    assert options["allow_patterns"] == list(styled.patterns)
+    assert options["local_files_only"] is False
+    with weights.only_here():
+        prompts.load("styled")
+    assert asked[1][1]["local_files_only"] is True
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({"anime": ["a cat", "a dog"], "photo": ["a dog"]}, "holds 3 prompts; styled has 4"),
+        ({"anime": ["a cat", "a dog"], "photo": ["a dog", "cafe"]}, "holds other prompts than styled: their checksum differs"),
+        ({"anime": ["a cat"], "photo": ["a dog", "a dog", "caf\u00e9"]}, "prompts by category"),
+    ],
+)
+def test_what_is_not_the_known_set_is_refused(tmp_path: Path, styled: KnownSet, texts: dict[str, list[str]], message: str):
+    for style, each in texts.items():
+        (tmp_path / f"{style}.json").write_text(json.dumps(each))
+    with pytest.raises(PromptError, match=message):
+        prompts.load("styled", path=str(tmp_path))
+
+
+def test_a_set_that_is_nowhere_says_where_it_is_to_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PAIRWRIGHT_PROMPTS", raising=False)
+    with pytest.raises(PromptError, match=r"github\.com/djghosh13/geneval .*PAIRWRIGHT_PROMPTS"):
+        prompts.load("geneval")
+    monkeypatch.setenv("PAIRWRIGHT_PROMPTS", str(tmp_path))
+    (tmp_path / "DrawBench.csv").mkdir()
+    with pytest.raises(PromptError, match=r"drawbench: the folder .*DrawBench\.csv holds none of"):
+        prompts.load("drawbench")
+    with pytest.raises(PromptError, match="Did you mean 'drawbench'"):
+        prompts.load("drawbnch")
+    with pytest.raises(PromptError, match="no known set"):
+        prompts.load("mine.txt", path="other.txt")
+
+
+def test_rows_that_repeat_a_prompt_count_once_where_the_set_is_published_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = KnownSet("asked", 2, known.digest(["a", "b"]), "https://example.org", distinct=True)
+    monkeypatch.setattr(prompts, "KNOWN", {"asked": made})
+    rows = "item_id,text,question\n0,b,one?\n0,b,two?\n1,a,three?\n"
+    assert [each.text for each in prompts.load("asked", path=write(tmp_path, "asked.csv", rows))] == ["b", "a"]
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    for name, text in (("0", "b\n"), ("1", "a")):
+        (folder / f"{name}.txt").write_text(text)
+    assert [each.text for each in prompts.load("asked", path=str(folder))] == ["b", "a"]
+
+
+def test_quotation_marks_of_partiprompts_belong_to_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = KnownSet("plain", 2, known.digest(['a sign that says "Hello"', '"Bye" on a wall']), "-", quoted=False)
+    monkeypatch.setattr(prompts, "KNOWN", {"plain": made})
+    text = 'Prompt\tCategory\na sign that says "Hello"\tArts\n"Bye" on a wall\tArts\n'
+    assert len(prompts.load("plain", path=write(tmp_path, "plain.tsv", text))) == 2
+
+
+def test_a_file_of_the_hub_is_read_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "data").mkdir()
+    pq.write_table(pa.table({"caption": ["a rose ", "a tulip"], "style": ["x", None]}), tmp_path / "data" / "test.parquet")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert pairs("hub:me/flowers@v1.0/data/test.parquet") == [("a rose", "x"), ("a tulip", "")]
+    listed = ["README.md", "data/test.parquet", "pictures.tar"]
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **__: listed)
+    assert pairs("hub:me/flowers") == [("a rose", "x"), ("a tulip", "")]
+    listed.append("more.csv")
+    with pytest.raises(PromptError, match=r"2 files of prompts; name one: data/test\.parquet, more\.csv"):
+        prompts.load("hub:me/flowers")
+    with pytest.raises(PromptError, match=r"has no other\.csv"):
+        prompts.load("hub:me/flowers/other.csv")
+    with pytest.raises(PromptError, match="write hub:owner/name"):
+        prompts.load("hub:flowers")
+
+
+def test_damaged_lists_and_tables_are_errors(tmp_path: Path):
+    with pytest.raises(PromptError, match="not JSON"):
+        prompts.load(write(tmp_path, "a.json", "["))
+    with pytest.raises(PromptError, match="expected a list of texts"):
+        prompts.load(write(tmp_path, "a.json", '[{"prompt": "a"}]'))
+    with pytest.raises(PromptError, match="cannot be read as Parquet"):
+        prompts.load(write(tmp_path, "a.parquet", "x"))
+    pq.write_table(pa.table({"image": [b"x"]}), tmp_path / "b.parquet")
+    with pytest.raises(PromptError, match=r"no column prompt, prompts, text, caption; its columns: image"):
+        prompts.load(str(tmp_path / "b.parquet"))
+    pq.write_table(pa.table({"caption": ["a", None]}), tmp_path / "c.parquet")
+    with pytest.raises(PromptError, match="row 1 has no text in caption"):
+        prompts.load(str(tmp_path / "c.parquet"))

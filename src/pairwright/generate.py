@@ -95,7 +95,7 @@ def prompts_of(wanted: PromptSet, context: Context) -> list[Prompt]:
     if wanted.name not in context.inputs:
         from pairwright import prompts
 
-        return prompts.load(wanted.name, limit=wanted.limit, seed=wanted.seed)
+        return prompts.load(wanted.name, path=wanted.path, limit=wanted.limit, seed=wanted.seed)
     node = context.inputs[wanted.name]
     names = pq.read_schema(node.shards()[0]).names if node.shards() else []
     column = next((name for name in ("prompt", "caption") if name in names), "")

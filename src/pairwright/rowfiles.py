@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pairwright.errors import Explained
 
@@ -57,8 +58,12 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         raise RowError(f"{path}, after line {number}: not UTF-8 ({error.reason})") from error
 
 
-def read(path: Path) -> Iterator[Row]:
+def read(path: Path, *, quoted: bool = True) -> Iterator[Row]:
     """The records of a file, in order; blank lines are none.
+
+    Args:
+        path: the file.
+        quoted: whether quotation marks of ``.csv`` and ``.tsv`` enclose fields; else they belong to the text.
 
     Raises:
         RowError: a malformed line, or a suffix that is not one of :data:`SUFFIXES`.
@@ -67,7 +72,7 @@ def read(path: Path) -> Iterator[Row]:
     if suffix == ".jsonl":
         yield from _json_rows(path)
     elif suffix in _DELIMITERS:
-        yield from _separated_rows(path, _DELIMITERS[suffix])
+        yield from _separated_rows(path, _DELIMITERS[suffix], csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     else:
         raise RowError(f"{path}: expected one of {', '.join(SUFFIXES)}")
 
@@ -83,9 +88,9 @@ def _json_rows(path: Path) -> Iterator[Row]:
         yield Row(path, number, {name.lower(): value for name, value in values.items()})
 
 
-def _separated_rows(path: Path, delimiter: str) -> Iterator[Row]:
+def _separated_rows(path: Path, delimiter: str, quoting: Literal[0, 3]) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        reader = csv.reader(stream, delimiter=delimiter, strict=True, quoting=quoting)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
             for fields in reader:

@@ -42,6 +42,11 @@ def only_here() -> Iterator[None]:
         _ONLY_HERE.reset(before)
 
 
+def may_download() -> bool:
+    """Whether the hub may be asked; see :func:`only_here`."""
+    return not _ONLY_HERE.get()
+
+
 def tiny_pack() -> Path:
     """The folder of the tiny pack: ``PAIRWRIGHT_TINY`` where it is set, else the one inside the package."""
     override = os.environ.get("PAIRWRIGHT_TINY")

@@ -14,10 +14,15 @@ def _without_false(value: Any) -> Any:
 
 
 class PromptSet(Options):
-    """Prompts: a known set by its name, or a file. In TOML: ``"prompts.jsonl"`` or ``{ name = "...", limit = 100 }``."""
+    """Prompts: a known set by its name, or a file. In TOML: ``"drawbench"`` or ``{ name = "prompts.jsonl", limit = 100 }``."""
 
     name: str
-    """Known set, or path to ``.txt``, ``.jsonl``, ``.csv`` or ``.tsv``, or a step whose captions are used."""
+    """A known set (``pickapic_v2_test``, ``drawbench``, ``partiprompts``, ``hpdv2``, ``dpg_bench``, ``geneval``), a file
+    (``.txt``, ``.jsonl``, ``.csv``, ``.tsv``, ``.json``, ``.parquet``), ``hub:owner/name@revision/file``, or a step whose
+    captions are used."""
+    path: str | None = execution(None)
+    """Of a known set: the file or folder that it is read from; it is held to its checksum. Default: the folder that
+    ``PAIRWRIGHT_PROMPTS`` names, else the hub."""
     limit: int | None = Field(None, ge=1)
     """Take so many, chosen by seed; default: all."""
     seed: int = 0

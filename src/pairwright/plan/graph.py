@@ -150,8 +150,11 @@ class Graph:
             return min(found, wanted.limit) if found and wanted.limit else found
         from pairwright import prompts
 
+        if wanted.name in prompts.KNOWN and wanted.path is None:
+            whole = prompts.KNOWN[wanted.name].count  # a plan downloads nothing
+            return min(whole, wanted.limit) if wanted.limit else whole
         try:
-            return len(prompts.load(wanted.name, limit=wanted.limit, seed=wanted.seed))
+            return len(prompts.load(wanted.name, path=wanted.path, limit=wanted.limit, seed=wanted.seed))
         except Explained as error:
             self.problem(f"{step.name}.prompts", str(error))
         return None
