@@ -1,11 +1,12 @@
-"""Where a step's losers come from. They are asked for inside the step, after the winner's errors.
+"""Where a step's losers come from, and the errors of both sides.
 
-That order is what lets DRO do without most of them: see :class:`Gated`.
+Losers that are known beforehand are one batch with the winners: half as many forwards, each twice as large. Others are asked
+for inside the step, after the winner's errors. That order is what lets DRO do without most of them: see :class:`Gated`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -15,22 +16,11 @@ from pairwright import options
 from pairwright.diffusion.batches import Batch, Batches
 from pairwright.diffusion.objectives import Errors
 from pairwright.diffusion.own_states import Kept, joined, own_states
+from pairwright.diffusion.pair_errors import Answer, gated, noised, together, winner_errors
 from pairwright.diffusion.policy import Policy
 from pairwright.diffusion.processes import Process, RectifiedFlow
 from pairwright.diffusion.replay import Replay
 from pairwright.diffusion.rollouts import States
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The loser's errors of a batch, each ``[b]``."""
-
-    policy: Tensor
-    reference: Tensor
-    asked: Tensor
-    """Bool: which were computed. Where one was not, both errors are 0, and the loss has the same gradient as with it."""
-    forwards: Tensor
-    """On the CPU: how many forwards of the network each sample's loser took, sampling included."""
 
 
 class Losers(Protocol):
@@ -39,12 +29,12 @@ class Losers(Protocol):
     def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
         """The same source for the batches of one optimiser step, with what can be done for all of them at once done.
 
-        Called before the step's first winner. Calling it again for the same step does the same again.
+        Called before the step's first batch. Calling it again for the same step does the same again.
         """
         ...
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
-        """The loser's errors, given what is known of the winner; the policy's carry a gradient."""
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
+        """The four errors of a batch, the policy's with a gradient."""
         ...
 
 
@@ -56,13 +46,11 @@ class OnDisk:
         """See :class:`Losers`."""
         return self
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
         """See :class:`Losers`."""
-        process = policy.family.process
         assert batch.loser is not None
-        state = process.add_noise(batch.loser, batch.noise, batch.t)
-        target = process.target(batch.loser, batch.noise, batch.t)
-        return _answer(policy, batch, States(state, target, torch.zeros(len(batch))))
+        state, target = noised(policy, batch, batch.loser)
+        return together(policy, batch, States(state, target, torch.zeros(len(batch))))
 
 
 @dataclass(frozen=True)
@@ -89,10 +77,11 @@ class Sampled:
         states = own_states(policy, whole, every, steps=self.steps, at_once=at_once)
         return _Ready(states, {name: row for row, name in enumerate(whole.occasions)})
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
         """See :class:`Losers`."""
         every = torch.arange(len(batch))
-        return _answer(policy, batch, own_states(policy, batch, every, steps=self.steps, stop=self.stop, at_once=self.at_once))
+        states = own_states(policy, batch, every, steps=self.steps, stop=self.stop, at_once=self.at_once)
+        return together(policy, batch, states)
 
 
 @dataclass(frozen=True)
@@ -105,11 +94,11 @@ class _Ready:
     def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
         return self
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:  # noqa: ARG002 - a Losers
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
         rows = torch.tensor([self.rows[name] for name in batch.occasions])
         there = rows.to(self.states.latents.device)
         states = States(self.states.latents[there], self.states.prediction[there], self.states.forwards[rows])
-        return _answer(policy, batch, states)
+        return together(policy, batch, states)
 
 
 @dataclass(frozen=True)
@@ -130,12 +119,12 @@ class Gated:
         """See :class:`Losers`. Which losers are needed is known only after the winners."""
         return self
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
         """See :class:`Losers`."""
+        winner = winner_errors(policy, batch)
         rows = closed(winner, self.margin)
-        if not len(rows):
-            return _gated(policy, batch, rows, None)
-        return _gated(policy, batch, rows, own_states(policy, batch, rows, steps=self.steps, at_once=self.at_once))
+        states = own_states(policy, batch, rows, steps=self.steps, at_once=self.at_once) if len(rows) else None
+        return gated(policy, batch, winner, rows, states)
 
 
 @dataclass(frozen=True)
@@ -163,13 +152,17 @@ class Replayed:
         self.sampled.update(zip(whole.occasions, took.tolist(), strict=True))
         return self
 
-    def __call__(self, policy: Policy, batch: Batch, winner: Errors) -> Answer:
+    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
         """See :class:`Losers`."""
-        rows = torch.arange(len(batch)) if self.margin is None else closed(winner, self.margin)
-        states = self.kept.states(policy, batch, rows, at_once=self.at_once) if len(rows) else None
-        answer = _answer(policy, batch, states) if self.margin is None and states else _gated(policy, batch, rows, states)
         sampled = torch.tensor([self.sampled[name] for name in batch.occasions])
-        return Answer(answer.policy, answer.reference, answer.asked, answer.forwards + sampled)
+        if self.margin is None:
+            states = self.kept.states(policy, batch, torch.arange(len(batch)), at_once=self.at_once)
+            return together(policy, batch, replace(states, forwards=states.forwards + sampled))
+        winner = winner_errors(policy, batch)
+        rows = closed(winner, self.margin)
+        found = self.kept.states(policy, batch, rows, at_once=self.at_once) if len(rows) else None
+        errors, answer = gated(policy, batch, winner, rows, found)
+        return errors, replace(answer, forwards=answer.forwards + sampled)
 
 
 def source(settings: options.Train, process: Process) -> Losers | None:
@@ -225,24 +218,3 @@ def note(settings: options.Train) -> str | None:
 def closed(winner: Errors, margin: float) -> Tensor:
     """The rows, on the CPU, of the samples whose gate the winner alone does not open."""
     return torch.nonzero((margin - winner.winner_gain.detach() <= 0).cpu())[:, 0]
-
-
-def _gated(policy: Policy, batch: Batch, rows: Tensor, states: States | None) -> Answer:
-    """The reference's errors on the own states of some rows; 0 for all others, and for the policy."""
-    reference = torch.zeros(len(batch), device=batch.noise.device)
-    asked, forwards = torch.zeros(len(batch), dtype=torch.bool), torch.zeros(len(batch))
-    if states is not None:
-        places = rows.to(reference.device)
-        weight = None if batch.weight is None else batch.weight[places]
-        t, condition = batch.t[rows], batch.condition[rows]
-        reference[places] = policy.reference_error(states.latents, t, condition, states.prediction, weight)
-        asked[rows], forwards[rows] = True, states.forwards + 1
-    return Answer(torch.zeros_like(reference), reference, asked.to(reference.device), forwards)
-
-
-def _answer(policy: Policy, batch: Batch, states: States) -> Answer:
-    """Both errors on a batch's losers, in full."""
-    at = (states.latents, batch.t, batch.condition, states.prediction, batch.weight)
-    reference = policy.reference_error(*at)
-    own = policy.error(*at)
-    return Answer(own, reference, torch.ones_like(own, dtype=torch.bool), states.forwards + 2)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pairwright import options, ranks
-from pairwright.diffusion.losers import Answer
 from pairwright.diffusion.objectives import Errors
+from pairwright.diffusion.pair_errors import Answer
 
 SATURATED = 4.0
 """Where ``|0.5 * beta * gain|`` is larger, a pair's weight in the gradient of DPO is below 2 % or above 98 % of its most."""
@@ -54,7 +54,7 @@ class Step:
     """Loss or gradient was not finite: weights, optimiser and average are those before the step."""
     pairs_per_second: float = 0.0
     micro: int = 0
-    """Samples per forward."""
+    """Samples (for dpo: pairs) per forward."""
     memory: int | None = None
     """Bytes: the most that tensors took on a CUDA device during the step; elsewhere what the process holds."""
 

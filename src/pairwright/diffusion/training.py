@@ -14,9 +14,10 @@ from pairwright import options, ranks
 from pairwright.diffusion import microbatch, objectives, optimisers, rollouts
 from pairwright.diffusion.adapters import Average
 from pairwright.diffusion.batches import Batch, Batches
-from pairwright.diffusion.losers import Answer, Losers, source
+from pairwright.diffusion.losers import Losers, source
 from pairwright.diffusion.measures import Step, Sums, memory
 from pairwright.diffusion.objectives import Errors
+from pairwright.diffusion.pair_errors import Answer, noised
 from pairwright.diffusion.policy import Policy
 from pairwright.diffusion.processes import Ddpm
 from pairwright.errors import Explained
@@ -170,16 +171,8 @@ def _apply(trainer: Trainer, step: int, lr: float) -> None:
 
 
 def batch_errors(policy: Policy, batch: Batch, losers_of: Losers | None) -> tuple[Errors, Answer | None]:
-    """The errors of a batch that its objective needs, with gradients, and what is known of its losers.
-
-    The reference comes first: its activations are gone before the policy's are kept.
-    """
-    process = policy.family.process
-    state = process.add_noise(batch.winner, batch.noise, batch.t)
-    target = process.target(batch.winner, batch.noise, batch.t)
-    if losers_of is None:
-        return Errors(policy.error(state, batch.t, batch.condition, target, batch.weight)), None
-    reference = policy.reference_error(state, batch.t, batch.condition, target, batch.weight)
-    winner = Errors(policy.error(state, batch.t, batch.condition, target, batch.weight), reference_winner=reference)
-    answer = losers_of(policy, batch, winner)
-    return Errors(winner.policy_winner, answer.policy, reference, answer.reference), answer
+    """The errors of a batch that its objective needs, with gradients, and what is known of its losers."""
+    if losers_of is not None:
+        return losers_of(policy, batch)
+    state, target = noised(policy, batch, batch.winner)
+    return Errors(policy.error(state, batch.t, batch.condition, target, batch.weight)), None
