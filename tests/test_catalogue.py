@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,21 @@ def test_pickscore_is_the_whole_clip_h(clip: CLIPModel) -> None:
         text = networks.counted(lambda: clip.text_model(torch.zeros(1, 77, dtype=torch.long)))
     assert parameters(clip) == PICKSCORE.total
     assert picture + text == pytest.approx(PICKSCORE.flop["score"], rel=1e-3)
+
+
+def test_clip_l_and_the_heads_on_it_are_as_listed() -> None:
+    known = KNOWN["openai/clip-vit-large-patch14"]
+    text = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14}
+    with torch.device("meta"), torch.no_grad():
+        network = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=768))
+        picture = networks.counted(lambda: network.vision_model(torch.empty(1, 3, 224, 224)))
+        words = networks.counted(lambda: network.text_model(torch.zeros(1, 77, dtype=torch.long)))
+    assert parameters(network) == known.total
+    assert picture + words == pytest.approx(known.flop["score"], rel=1e-3)
+    widths = (768, 1024, 128, 64, 16, 1)
+    assert KNOWN["birder-project/aesthetic-predictor"].total == sum((a + 1) * b for a, b in pairwise(widths))
+    assert KNOWN["sa_0_4_vit_l_14_linear.pth"].total == 768 + 1
 
 
 def test_imagereward_is_blip_large_with_a_head() -> None:

@@ -96,6 +96,7 @@ _SD35 = Costs(
     file_bytes=2,
 )
 _CLIP_H = Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0)
+_CLIP_L = Costs({"network": 427_616_513}, {"score": (0.1619 + 0.0133) * TERA}, side=0)
 _IMAGEREWARD = Costs({"network": 446_206_689}, {"score": 0.138 * TERA}, side=0)
 _UNIFIEDREWARD = Costs({"network": 8_292_166_656}, {}, side=0, file_bytes=2)
 
@@ -106,6 +107,10 @@ KNOWN: Mapping[str, Costs] = {
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
     "stabilityai/stable-diffusion-3.5-medium": _SD35,
     "yuvalkirstain/PickScore_v1": _CLIP_H,
+    "openai/clip-vit-large-patch14": _CLIP_L,
+    # The aesthetics' heads: some thousand operations beside the network that they stand on.
+    "sa_0_4_vit_l_14_linear.pth": Costs({"network": 769}, {"score": 0.0}, side=0),
+    "birder-project/aesthetic-predictor": Costs({"network": 927_969}, {"score": 0.0}, side=0),
     "xswu/HPSv2": replace(_CLIP_H, file_bytes=2),
     "THUDM/ImageReward": _IMAGEREWARD,
     "zai-org/ImageReward": _IMAGEREWARD,

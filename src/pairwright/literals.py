@@ -24,6 +24,12 @@ def option(shelf: plugins.Shelf, plugin: Plugin, name: str) -> Any:
     return None
 
 
+def weights_of(shelf: plugins.Shelf, plugin: Plugin) -> list[str]:
+    """The weights that a plug-in's networks are read from: its ``model``, and the ``backbone`` that this stands on."""
+    named = (option(shelf, plugin, name) for name in ("model", "backbone"))
+    return [each for each in named if isinstance(each, str)]
+
+
 def constant(module: str, name: str) -> str | None:
     """A module's constant text, read from its source."""
     spec = importlib.util.find_spec(module)

@@ -12,11 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
-from pairwright import cli, evaluate, options, scoring, tables
+from pairwright import catalogue, cli, evaluate, options, scoring, tables
 from pairwright.evaluate.collections import collect
 from pairwright.evaluate.files import CollectionError
 from pairwright.evaluate.folder import ExportError, rows, score_collection
+from pairwright.plan import costs, scores
 from pairwright.records import Unscored
 from pairwright.store import Store
 from tests.miniatures.clip import write_clip
@@ -218,6 +220,22 @@ def test_the_plan_says_downloads_memory_and_time_and_computes_nothing(
     assert "Time         unknown" in said, "nobody knows how fast a server is"
     assert "fits" in said
     assert not (tmp_path / "none").exists()
+
+
+def test_the_plan_knows_what_a_head_stands_on_and_counts_a_shared_network_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    chosen = asked("aesthetic_sac,clipscore,hpsv3")
+    groups, _, _ = evaluate.outline(folder, chosen)
+    assert [[each.name for each in group] for group in groups] == [["aesthetic_sac", "clipscore"], ["hpsv3"]]
+    said = scores.plan_scores(chosen, groups, 1000, 512.0**2)
+    assert said.count("openai/clip-vit-large-patch14") == 1
+    assert "aesthetic_sac, clipscore: 0.857 GB of weights" in said
+    assert "unknown" not in said
+    shared = costs.rewards(asked("pickscore,realism").rewards, lambda _: None)
+    assert shared == [catalogue.KNOWN["yuvalkirstain/PickScore_v1"]]
 
 
 @pytest.mark.parametrize(

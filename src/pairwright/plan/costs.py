@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pairwright import catalogue
+from pairwright import catalogue, plugins
 from pairwright.catalogue import Costs
+from pairwright.literals import weights_of
+from pairwright.options import Plugin
 from pairwright.plan import networks
 
 POSITIONS = 180
@@ -33,6 +35,21 @@ def reward(name: str, path: Path | None) -> Costs | None:
         return known
     count = sum(_numel(shape) for shape in shapes(path).values()) if path else 0
     return Costs({"network": count}, {"score": 2.0 * count * POSITIONS}, side=0, rough=True) if count else None
+
+
+def rewards(asked: Iterable[Plugin], folder: Callable[[str], Path | None]) -> list[Costs | None]:
+    """Of each network that these rewards stand on, once: what several of them share is computed once.
+
+    None where nothing is known, as of a model behind a server.
+
+    Args:
+        asked: the rewards.
+        folder: where weights of a name are, if they are here.
+    """
+    asked = list(asked)
+    names = dict.fromkeys(name for each in asked for name in weights_of("rewards", each))
+    takes = [{each.name for each in plugins.signature("rewards", plugin.name).options} for plugin in asked]
+    return [*(reward(name, folder(name)) for name in names), *(None for each in takes if "served_model" in each)]
 
 
 def saliency(name: str, path: Path | None, side: int | None) -> Costs | None:

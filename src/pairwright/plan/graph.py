@@ -90,12 +90,9 @@ class Graph:
         name = option("perturbations", plugin, "model")
         return costs.pipeline(name, self.place(name, "pipeline").folder, side) if isinstance(name, str) else None
 
-    def reward(self, plugin: Plugin) -> catalogue.Costs | None:
-        """What a reward costs; nothing where it names no weights."""
-        name = option("rewards", plugin, "model")
-        if not isinstance(name, str):
-            return catalogue.Costs({}, {"score": 0.0}, side=0)
-        return costs.reward(name, self.place(name, "weights").folder)
+    def rewards(self, *asked: Plugin) -> list[catalogue.Costs | None]:
+        """What rewards cost, by network; see :func:`pairwright.plan.costs.rewards`."""
+        return costs.rewards(asked, lambda name: self.place(name, "weights").folder)
 
     def saliency(self, plugin: Plugin) -> catalogue.Costs | None:
         """What a saliency model costs."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pairwright.catalogue import Costs
 from pairwright.hardware import Device
-from pairwright.literals import option
+from pairwright.literals import option, weights_of
 from pairwright.options import Curate, Generate, Score, Train
+from pairwright.plan import costs
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import plugins_of
 from pairwright.plan.work import AUTO, resolution
@@ -114,15 +115,13 @@ def _inference(step: Step, graph: Graph, device: Device) -> Memory:
     """All models at once: an upper bound where they are loaded one after the other."""
     sizes: dict[str, float | None] = {}
     for shelf, plugin in plugins_of(step.options):
-        model = option(shelf, plugin, "model")
-        if not isinstance(model, str):
-            continue
         number = BYTES.get(str(option(shelf, plugin, "dtype")), 4)
-        if shelf == "perturbations":
-            sizes[model] = _pipeline(graph.perturbation(plugin, 512), number, number)
-        else:
-            costs = graph.reward(plugin) if shelf == "rewards" else graph.saliency(plugin)
-            sizes[model] = costs.total * number if costs else None
+        for model in weights_of(shelf, plugin):
+            if shelf == "perturbations":
+                sizes[model] = _pipeline(graph.perturbation(plugin, 512), number, number)
+            else:
+                found = costs.reward(model, graph.place(model, "weights").folder) if shelf == "rewards" else graph.saliency(plugin)
+                sizes[model] = found.total * number if found else None
     known = [each for each in sizes.values() if each is not None]
     return Memory(sum(known), free=device.free, partial=len(known) < len(sizes))
 

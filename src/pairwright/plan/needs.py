@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pairwright import options, places, plugins
-from pairwright.literals import option, processor_of
+from pairwright.literals import processor_of, weights_of
 from pairwright.options import Curate, Generate, Plugin, Train
 from pairwright.plan.graph import Graph
 from pairwright.recipe import Step
@@ -27,12 +27,10 @@ def needs(step: Step, graph: Graph) -> list[places.Place]:
     """Every model that a step reads, each once, in the order in which it is needed."""
     found: dict[str, places.Place] = {}
     for shelf, plugin in plugins_of(step.options):
-        model = option(shelf, plugin, "model")
-        if not isinstance(model, str):
-            continue
-        found[model] = graph.place(model, "pipeline" if shelf == "perturbations" else "weights")
-        processor = processor_of(shelf, plugin, found[model].folder)
-        if processor is not None:
+        names = weights_of(shelf, plugin)
+        found |= {name: graph.place(name, "pipeline" if shelf == "perturbations" else "weights") for name in names}
+        processor = processor_of(shelf, plugin, found[names[0]].folder) if names else None
+        if processor is not None and processor not in found:
             found[processor] = graph.place(processor, "processor")
     for model in models_of(step.options):
         base = graph.base(model)

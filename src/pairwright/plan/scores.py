@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pairwright import catalogue, hardware, places, plugins, runtime
+from pairwright import hardware, places, runtime
 from pairwright import plan as lines_of
 from pairwright.errors import Explained
-from pairwright.literals import option, processor_of
+from pairwright.literals import option, processor_of, weights_of
 from pairwright.options import Plugin, Score
 from pairwright.plan import costs, memory, work
 
@@ -35,8 +35,8 @@ def plan_scores(asked: Score, groups: Sequence[Sequence[Plugin]], count: int, pi
     lines = [f"Score {count:,} pictures of about {pixels / 1e6:.2g} megapixels by {names}", *lines_of.heading(where), ""]
     lines += [*lines_of.listed(list(found.values())), *_memory(groups, found, where[0]), ""]
     estimate = work.Work()
-    for reward in asked.rewards:
-        estimate.network(_costs(reward, found), "score", count, asked.batch_size)
+    for each in costs.rewards(asked.rewards, lambda name: found[name].folder):
+        estimate.network(each, "score", count, asked.batch_size)
     for _ in groups:
         estimate.pictures(count, round(pixels**0.5))
     seconds = lines_of.seconds(estimate, where[0]) / len(where)
@@ -54,20 +54,10 @@ def _device(name: str) -> hardware.Device:
 
 
 def _needed(reward: Plugin, hub: places.Hub) -> list[places.Place]:
-    model = option("rewards", reward, "model")
-    if not isinstance(model, str):
-        return []
-    found = places.place(model, "weights", hub)
-    processor = processor_of("rewards", reward, found.folder)
-    return [found, *([places.place(processor, "processor", hub)] if processor else [])]
-
-
-def _costs(reward: Plugin, found: dict[str, places.Place]) -> catalogue.Costs | None:
-    model = option("rewards", reward, "model")
-    if isinstance(model, str):
-        return costs.reward(model, found[model].folder)
-    served = any(each.name == "served_model" for each in plugins.signature("rewards", reward.name).options)
-    return None if served else catalogue.Costs({}, {"score": 0.0}, side=0)
+    found = [places.place(name, "weights", hub) for name in weights_of("rewards", reward)]
+    processor = processor_of("rewards", reward, found[0].folder) if found else None
+    whole = {each.name for each in found}  # what is read whole brings its tokenizer
+    return [*found, *([places.place(processor, "processor", hub)] if processor and processor not in whole else [])]
 
 
 def _memory(groups: Iterable[Sequence[Plugin]], found: dict[str, places.Place], device: hardware.Device) -> list[str]:
@@ -76,8 +66,7 @@ def _memory(groups: Iterable[Sequence[Plugin]], found: dict[str, places.Place], 
     for group in groups:
         sizes = {}
         for reward in group:
-            model = option("rewards", reward, "model")
-            if isinstance(model, str):
+            for model in weights_of("rewards", reward):
                 known = costs.reward(model, found[model].folder)
                 number = memory.BYTES.get(str(option("rewards", reward, "dtype")), 4)
                 sizes[model] = known.total * number if known else None

@@ -117,11 +117,13 @@ def _filter(work: Work, chosen: Curate, views: float, graph: Graph) -> float:
     """Scores every view for the filters, and what passes for the ranking; returns how many those are."""
     left = views
     for rule in chosen.filters:
-        work.network(graph.reward(rule.reward), "score", left, chosen.batch_size)
+        for each in graph.rewards(rule.reward):
+            work.network(each, "score", left, chosen.batch_size)
         work.pictures(left, chosen.resolution)
         left = _kept(left, rule)
     if chosen.keep:
-        work.network(graph.reward(chosen.keep.reward), "score", left, chosen.batch_size)
+        for each in graph.rewards(chosen.keep.reward):
+            work.network(each, "score", left, chosen.batch_size)
         work.pictures(left, chosen.resolution)
     return left
 
@@ -145,7 +147,8 @@ def _repaint(work: Work, chosen: Curate, tried: float, graph: Graph) -> None:
     work.pictures(4 * tried, chosen.resolution)
     work.said.append(f"{run} steps each{', with guidance' if guided == 2 else ''}")
     if chosen.gap:
-        work.network(graph.reward(chosen.gap.reward), "score", 2 * tried, batch)
+        for each in graph.rewards(chosen.gap.reward):
+            work.network(each, "score", 2 * tried, batch)
 
 
 def repaints(chosen: Curate, candidates: float) -> tuple[float, str]:
@@ -248,9 +251,9 @@ def score(step: Step, chosen: Score, graph: Graph) -> Work:
     )
     count = SOME_PICTURES if count is None else count
     side = max((each.resolution for name in step.inputs if isinstance(each := graph.steps[name].options, Generate)), default=512)
-    for reward in chosen.rewards:
-        work.network(graph.reward(reward), "score", count, chosen.batch_size)
-        work.pictures(count, side)
+    for each in graph.rewards(*chosen.rewards):
+        work.network(each, "score", count, chosen.batch_size)
+    work.pictures(count, side)
     return work
 
 

@@ -184,8 +184,6 @@ def passes(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
 
 
 def _is_large(plugin: Plugin, hub: places.Hub) -> bool:
-    model = literals.option("rewards", plugin, "model")
-    if not isinstance(model, str):
-        return False
-    found = places.place(model, "weights", hub)
-    return found.state != "missing" and (found.bytes is None or found.bytes >= ALONE_BYTES)
+    found = [places.place(name, "weights", hub) for name in literals.weights_of("rewards", plugin)]
+    sizes = [each.bytes for each in found if each.state != "missing"]
+    return None in sizes or sum(each or 0 for each in sizes) >= ALONE_BYTES
