@@ -79,6 +79,12 @@ def test_another_runs_step_is_found_through_its_pointers(base: str, store: Store
         resolve("runs/x/stage2", store)
 
 
+def test_a_run_that_is_not_there_is_an_error_with_the_nearest_one(base: str, store: Store) -> None:
+    write_json(store.root / "first" / "run.json", {"steps": {}})
+    with pytest.raises(ModelError, match=r"there is no run 'frist' in .*\. Did you mean 'first'\?"):
+        resolve("runs/frist/stage1", store)
+
+
 def test_a_step_of_another_run_that_is_not_finished_is_an_error(base: str, store: Store) -> None:
     write_json(store.root / "x" / "run.json", {"steps": {"stage1": {"verb": "train", "fingerprint": None}}})
     with pytest.raises(ModelError, match="not finished"):

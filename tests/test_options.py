@@ -52,3 +52,10 @@ def test_full_fine_tuning_does_not_read_lora() -> None:
 def test_what_only_pairs_have_is_refused_elsewhere(objective: str, field: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=rf"{next(iter(field))} is read by the objectives dpo, ipo and hinge only"):
         train(objective=objective, **field)
+
+
+def test_an_average_that_would_never_move_is_refused() -> None:
+    said = {"objective": "sft", "start": "tiny:base", "ema": 0.9, "ema_every": 8}
+    assert Train.model_validate({**said, "steps": 8}).ema_every == 8
+    with pytest.raises(ValidationError, match="moves after every 8 steps and there are only 7, so the result would be the start"):
+        Train.model_validate({**said, "steps": 7})

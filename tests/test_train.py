@@ -50,12 +50,18 @@ class Killer:
         self.said.append(text)
 
 
-def run(root: Path, base: str, *, killed: int = 0, stage1: Node | None = None, **settings: Any) -> Node:
+def run(
+    root: Path, base: str, *, killed: int = 0, stage1: Node | None = None, heard: list[str] | None = None, **settings: Any
+) -> Node:
     store = Store(root)
     inputs = {"pairs": write_pairs(store), **({"stage1": stage1} if stage1 else {})}
     options = Train.model_validate({"objective": "sft", "start": base, "optimiser": FAST, **SMALL, **settings})
     progress: Any = Killer(killed)
-    return train(options, Context(store, inputs, progress))
+    try:
+        return train(options, Context(store, inputs, progress))
+    finally:
+        if heard is not None:
+            heard += progress.said
 
 
 def weights(node: Node, place: str = "adapter") -> dict[str, torch.Tensor]:
@@ -132,8 +138,17 @@ def test_a_state_is_kept_every_so_many_minutes_between_checkpoints(tmp_path: Pat
     assert not (resume.parent / "checkpoints").exists()
 
 
-@pytest.mark.parametrize("settings", [{"objective": "dro", "ema": 0.99}, {"objective": "dpo", "optimiser": {"name": "adafactor"}}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"objective": "dro", "ema": 0.99},
+        {"objective": "dro", "rollout": {"steps": 2, "states": 2, "buffer": 3}},
+        {"objective": "dpo", "optimiser": {"name": "adafactor"}},
+    ],
+    ids=["lagging", "replayed", "paired"],
+)
 def test_a_kill_after_any_step_changes_no_bit(tmp_path: Path, base: str, settings: dict[str, Any]) -> None:
+    """Trap 9: resuming drops the sampling policy or the replayed states, or counts steps wrongly."""
     whole = run(tmp_path / "whole", base, **settings)
     for killed in (1, 2, 1, 1):  # of what is left each time: after steps 1, 2, 2 and 3
         with pytest.raises(KeyboardInterrupt):
@@ -256,6 +271,26 @@ def test_stage_2_goes_on_with_stage_1s_adapter_and_is_measured_against_it(tmp_pa
     row = log_rows(against_base)[0]
     assert row["policy_winner"] == first["policy_winner"]
     assert row["reference_winner"] != first["reference_winner"]
+
+
+def test_what_is_trained_and_measured_against_what_is_said(tmp_path: Path, base: str) -> None:
+    said: list[str] = []
+    stage1 = run(tmp_path, base, objective="dro", steps=1, heard=said)
+    assert said[0] == "  trains a fresh adapter of rank 4 on the start; measured against the start"
+    assert said[1].startswith("  the sampling policy lags (rollout.refresh = 3), so every loser is sampled")
+    said.clear()
+    more = {"objective": "dpo", "steps": 1, "start": "stage1", "stage1": stage1, "heard": said}
+    run(tmp_path, base, lora={"rank": 2}, **more)
+    assert said[:2] == [
+        "  trains the adapter that the start ends in; measured against the start",
+        "  lora is not read: the adapter that is continued has its own rank",
+    ]
+    said.clear()
+    run(tmp_path, base, reference="base", **more)
+    assert said == ["  trains the adapter that the start ends in; measured against the base below the start"]
+    said.clear()
+    run(tmp_path, base, reference={"base": base, "layers": [str(stage1.path / "adapter")]}, **more)
+    assert said == [f"  trains the adapter that the start ends in; measured against {base}, {stage1.path / 'adapter'}"]
 
 
 def test_a_start_with_a_foreign_lora_is_measured_against_it_and_exported_with_it(tmp_path: Path, base: str) -> None:

@@ -17,6 +17,7 @@ from pairwright import options, single_files, weights
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.store import Node, Store
+from pairwright.suggestions import hint
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The file's name in diffusers' layout."""
@@ -120,6 +121,9 @@ def resolve(model: options.Model, context: Context) -> ModelRef:
         found = of_node(context.inputs[name], checkpoint)
     elif name.startswith(RUNS_PREFIX) and (context.store.root / name.split("/")[1] / "run.json").exists():
         found = of_node(_of_run(name, context.store), checkpoint)
+    elif name.startswith(RUNS_PREFIX) and not Path(model.base).exists():
+        runs = sorted(path.parent.name for path in context.store.root.glob("*/run.json"))
+        raise ModelError(f"there is no run {name.split('/')[1]!r} in {context.store.root}." + hint(name.split("/")[1], runs))
     else:
         base = str(Path(model.base).expanduser().resolve()) if Path(model.base).expanduser().exists() else model.base
         found = ModelRef(base, _family(base) if model.family == "auto" else model.family)

@@ -178,6 +178,15 @@ class Train(Options):
         return unread if self.objective == "dro" else unread | {"margin", "rollout", "reference"}
 
     @model_validator(mode="after")
+    def _average_moves(self) -> Self:
+        if self.ema and self.ema_every > self.steps:
+            raise ValueError(
+                f"the average moves after every {self.ema_every} steps and there are only {self.steps}, so the result would be "
+                "the start; lower ema_every or raise steps"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _said_of_pairs_is_read(self) -> Self:
         if self.paired:
             return self

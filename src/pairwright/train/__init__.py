@@ -17,7 +17,7 @@ from pairwright.context import Context
 from pairwright.diffusion import checkpoints, microbatch, training
 from pairwright.diffusion.checkpoints import Progress
 from pairwright.diffusion.training import Trainer
-from pairwright.options import Lora, Train
+from pairwright.options import Train
 from pairwright.store import Node, Store
 from pairwright.train import log, previews, trackers
 from pairwright.train.calibrate import calibrate
@@ -52,8 +52,8 @@ def train(options: Train, context: Context) -> Node:
     node = context.node("train", job.meaning(), [job.pairs.fingerprint])
     if node.complete:
         return node
-    if job.continues and options.lora != Lora():
-        context.progress.say("  lora is not read: the adapter that the start ends in is continued, with its own rank")
+    for text in job.said():
+        context.progress.say(f"  {text}")
     encoded = job.encoded()
     place = _state(node)
     _call(job, node, place)

@@ -14,7 +14,7 @@ from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.encodings import Encoded
 from pairwright.errors import Explained
 from pairwright.models import ModelRef
-from pairwright.options import Train
+from pairwright.options import Lora, Train
 from pairwright.store import Node
 
 VERSION = 1
@@ -66,6 +66,28 @@ class Job:
         if self.continues:
             meaning.pop("lora", None)
         return meaning
+
+    def said(self) -> list[str]:
+        """What is trained and what it is measured against, and what a user might not expect of that."""
+        options, found = self.options, []
+        if options.method == "full":
+            trained = "every weight of the denoising network"
+        elif self.continues:
+            trained = "the adapter that the start ends in"
+        else:
+            trained = f"a fresh adapter of rank {options.lora.rank} on the start"
+        if options.objective == "sft":
+            against = "nothing"
+        elif isinstance(options.reference, str):
+            against = {"start": "the start", "base": "the base below the start"}[options.reference]
+        else:
+            against = ", ".join([options.reference.base, *options.reference.layers])
+        found.append(f"trains {trained}; measured against {against}")
+        if self.continues and options.lora != Lora():
+            found.append("lora is not read: the adapter that is continued has its own rank")
+        if text := losers.note(options):
+            found.append(text)
+        return found
 
     def encoded(self) -> Encoded:
         """Latents and text states of the pairs, computed where the store does not hold them yet."""
