@@ -144,7 +144,7 @@ def test_every_row_of_the_tables_has_a_recipe() -> None:
         "realalign/table1-sd15", "realalign/table1-sd35", "realalign/on-dpo-sd15", "realalign/on-flowgrpo-sd35",
         "realalign/table2-hpdv3", "realalign/table2-pickapic", "realalign/table2-civitai",
         "realalign/table3-sft", "realalign/table3-stage1", "realalign/table3-stage2", "realalign/table3-both",
-        "realalign/table4-sd15-inpainting",
+        "realalign/table4-sd15-inpainting", "realalign/table4-sd35-inpainting", "realalign/table4-sd15-text2image",
         "realalign/table6-none", "realalign/table6-colour", "realalign/table6-gap", "realalign/table6-all",
         "rpo/table1-sd15-dpo", "rpo/table1-sd15-rpo", "rpo/table1-sdxl-dpo", "rpo/table1-sdxl-rpo",
     }  # fmt: skip
@@ -168,9 +168,19 @@ def test_curation_is_as_published_but_for_what_a_row_changes(name: str) -> None:
     assert (chosen.keep.top, chosen.composite, chosen.eager) == (512, True, False)
     assert chosen.resolution == (1024 if "sdxl" in name else 512)
     assert (chosen.mask.threshold, chosen.mask.dilate, chosen.mask.feather) == (0.5, 0, 0.0)
-    if not name.startswith("realalign/table4"):
-        painter = {"steps": 50, "guidance": 7.5, "strength": 1.0, "model": "stable-diffusion-v1-5/stable-diffusion-inpainting"}
-        assert (chosen.perturbation.name, chosen.perturbation.options) == ("inpaint", painter)
+    published = {"model": "stable-diffusion-v1-5/stable-diffusion-inpainting", "steps": 50, "guidance": 7.5, "strength": 1.0}
+    painters = {
+        "sd35-inpainting": ("inpaint_sd35", {"guidance": 7.0, "strength": 1.0}),
+        "sd15-text2image": ("text2image", {"model": SD15, "steps": 50, "guidance": 7.5}),
+    }
+    assert (chosen.perturbation.name, chosen.perturbation.options) == painters.get(changed, ("inpaint", published))
+    assert (chosen.saliency is None) == (changed == "sd15-text2image")
+
+
+def test_winners_are_the_sources_that_the_rows_name() -> None:
+    rows = {"table1-sd15": "hpdv3", "table1-sd35": "hpdv3", "table2-hpdv3": "hpdv3", "table2-pickapic": "pickapic"}
+    rows |= {"table2-civitai": "civitai_top", "table3-stage2": "hpdv3", "table6-none": "hpdv3"}
+    assert {row: steps(f"realalign/{row}")["pairs"].source.name for row in rows} == rows
 
 
 @pytest.mark.parametrize("name", [each for each in SHIPPED if each != "tiny"])
@@ -253,6 +263,7 @@ class World:
                 continue
             said = step.options.model_dump(mode="json")
             small = {"steps": 2, "batch": 2, "micro_batch": 2, "checkpoint_every": 2, "device": "cpu"}
+            small |= {"ema_every": min(step.options.ema_every, 2)}
             swapped = {"start": self.model(said["start"]), "reference": self.model(said["reference"])}
             inputs = {"pairs": self.pairs, **{each: nodes[each] for each in step.inputs if each in nodes}}
             options = Train.model_validate({**said, **small, **swapped})
