@@ -9,6 +9,8 @@ from typing import Any
 from pairwright.export.facts import Facts
 
 _SHOWN = ("objective", "steps", "batch", "resolution", "beta", "margin", "seed")
+_READ = {"beta": ("dpo", "ipo", "hinge"), "margin": ("dro",)}
+"""Which objectives read a field, where not all do."""
 
 
 def card(found: Facts, title: str, files: Mapping[str, str], network: str, *, comparison: str = "", reduced: str = "") -> str:
@@ -111,7 +113,9 @@ def _trainings(found: Facts) -> Iterator[Mapping[str, Any]]:
 
 def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
     rate = options.get("optimiser", {}).get("learning_rate")
-    kept = {name: options[name] for name in _SHOWN if options.get(name) is not None}
+    objective = options.get("objective")
+    read = [name for name in _SHOWN if objective in _READ.get(name, (objective,))]
+    kept = {name: options[name] for name in read if options.get(name) is not None}
     return kept | ({"objective": f"{kept['objective']}, learning rate {rate:g}"} if rate and "objective" in kept else {})
 
 
