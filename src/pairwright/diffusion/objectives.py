@@ -4,7 +4,7 @@ An *error* is a mean squared denoising error over channels and pixels, float32. 
 denoises than the reference. The objectives differ in what they ask of the gain; the training stages differ in where the
 loser comes from (pairs on disk, or the policy's own sampling).
 
-``docs/objectives.md`` says when to use which.
+``docs/training.md`` says when to use which.
 """
 
 from __future__ import annotations
