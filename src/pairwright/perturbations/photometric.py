@@ -1,4 +1,4 @@
-"""Photometric: one controlled, labelled degradation, for ablations: which fault does a preference teach?
+"""Photometric: one controlled, labelled degradation per picture, for ablations of what a preference teaches.
 
 No weights. What is done to a picture and how strongly is drawn from the request's seed, and comes back as a record, which
 becomes part of the pair's lineage (``lineage.edit``). Inside the mask where there is one, everywhere where there is none (a
