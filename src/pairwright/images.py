@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "DECODING",
     "MAX_PIXELS",
     "ImageError",
     "at_most",
@@ -39,7 +40,11 @@ __all__ = [
     "to_array",
     "to_tensor",
     "trusted",
+    "undecodable",
 ]
+
+DECODING = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow and :func:`decode` raise for a picture that is not one. SyntaxError is Pillow's for a broken PNG."""
 
 CROP_SCALES = (0.5, 0.9)
 """Side of the second and further views, as a share of the short side: smaller ones lose the subject, larger ones are the first."""
@@ -78,6 +83,12 @@ def decode(data: bytes) -> Image.Image:
     image = opened.convert("RGB")
     image.info = {}
     return image
+
+
+def undecodable(error: BaseException) -> str:
+    """One of :data:`DECODING` as a reason."""
+    # Only our own messages: Pillow's hold memory addresses, and a reason must be the same in every run.
+    return f"cannot be decoded: {str(error) if isinstance(error, ImageError) else type(error).__name__}"
 
 
 def encode(image: Image.Image) -> bytes:

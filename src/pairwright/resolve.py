@@ -18,7 +18,7 @@ from pairwright.options import Plugin
 WEIGHT_OPTIONS = frozenset({"model", "processor", "backbone"})
 """Options of any plug-in that name weights (see :mod:`pairwright.weights`)."""
 
-FILE_OPTIONS = frozenset({"rubric"})
+FILE_OPTIONS = frozenset({"rubric", "template"})
 """Options that name something that ships, or a file of the user's own; the file stands by its content."""
 
 

@@ -10,9 +10,6 @@ from pairwright import images
 from pairwright.protocols import Row
 from pairwright.records import Picture, Prompt, Unscored
 
-DECODING = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow and ``images.decode`` raise for a picture that is not one. SyntaxError is Pillow's for a broken PNG."""
-
 Score = Callable[[list[Image.Image], list[str]], Sequence[Row]]
 """Decoded pictures and the texts of their prompts, at most a batch of each -> one row per picture."""
 
@@ -41,10 +38,8 @@ def score(pictures: Sequence[Picture], prompts: Sequence[Prompt], size: int, row
             try:
                 decoded.append(pictures[place].image)
                 places.append(place)
-            except DECODING as error:
-                # Only our own messages: Pillow's hold memory addresses, and a row must be the same in every run.
-                said = str(error) if isinstance(error, images.ImageError) else type(error).__name__
-                result[place] = Unscored(f"cannot be decoded: {said}")
+            except images.DECODING as error:
+                result[place] = Unscored(images.undecodable(error))
         if decoded:
             answers = rows(decoded, [prompts[place].text for place in places])
             for place, answer in zip(places, answers, strict=True):

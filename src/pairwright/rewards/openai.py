@@ -163,7 +163,7 @@ class OpenAIJudge:
         for a, b, prompt in asked:
             try:
                 one, other = _sent(a.image, self.side), _sent(b.image, self.side)
-            except _batches.DECODING as error:
+            except images.DECODING as error:
                 places.append(Verdict("undecided", f"a picture cannot be decoded: {type(error).__name__}"))
                 continue
             places.append(len(requests))
