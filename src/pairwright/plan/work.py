@@ -251,8 +251,8 @@ def score(step: Step, chosen: Score, graph: Graph) -> Work:
     )
     count = SOME_PICTURES if count is None else count
     side = max((each.resolution for name in step.inputs if isinstance(each := graph.steps[name].options, Generate)), default=512)
-    for each in graph.rewards(*chosen.rewards):
-        work.network(each, "score", count, chosen.batch_size)
+    for network in graph.rewards(*chosen.rewards):
+        work.network(network, "score", count, chosen.batch_size)
     work.pictures(count, side)
     return work
 
