@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -33,11 +34,19 @@ STABLE_DIFFUSION_FILES = (
 )
 """What is needed of a Stable Diffusion repository, which holds every weight several times over."""
 
+STABLE_DIFFUSION_XL_FILES = (
+    *STABLE_DIFFUSION_FILES,
+    "tokenizer_2/*",
+    "text_encoder_2/config.json",
+    "text_encoder_2/model.safetensors",
+)
+
 STABLE_DIFFUSION = {
     "unet": ("diffusers", "UNet2DConditionModel"),
     "vae": ("diffusers", "AutoencoderKL"),
     "text_encoder": ("transformers", "CLIPTextModel"),
 }
+STABLE_DIFFUSION_XL = {**STABLE_DIFFUSION, "text_encoder_2": ("transformers", "CLIPTextModelWithProjection")}
 
 REMEMBERED = 256
 """Texts whose embeddings are kept: 30 MB in bfloat16 at SD-1.5's 77 x 768. Views of one photograph share a caption."""
@@ -113,7 +122,12 @@ def load(kind: str, model: str, *, dtype: runtime.Dtype, device: str, sampler: S
 
 
 def assembled(
-    kind: str, folder: Path, networks: Mapping[str, tuple[str, str] | None], dtype: runtime.Dtype, device: str
+    kind: str,
+    folder: Path,
+    networks: Mapping[str, tuple[str, str] | None],
+    dtype: runtime.Dtype,
+    device: str,
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Any, torch.device]:
     """A pipeline of diffusers from a folder in its layout, without safety checker and progress bar, and where it runs.
 
@@ -123,6 +137,7 @@ def assembled(
         networks: per subfolder the library and the class of its network; None: the pipeline does without it.
         dtype: number format of all networks.
         device: see :func:`pairwright.runtime.device`.
+        given: networks that lie elsewhere, by the pipeline's names for them.
 
     Raises:
         pairwright.weights.WeightsError: something is not there, cannot be read or does not fit.
@@ -136,11 +151,11 @@ def assembled(
             name: state_dicts.pretrained(getattr(importlib.import_module(each[0]), each[1]), folder / name) if each else None
             for name, each in networks.items()
         }
-        absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-        given = inspect.signature(getattr(diffusers, kind).__init__).parameters
-        absent = {name: value for name, value in absent.items() if name in given}
+        absent = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False, "add_watermarker": False}
+        takes = inspect.signature(getattr(diffusers, kind).__init__).parameters
+        absent = {name: value for name, value in absent.items() if name in takes}
         try:
-            pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **built, **absent)
+            pipe = getattr(diffusers, kind).from_pretrained(folder, local_files_only=True, **built, **given, **absent)
         except (OSError, ValueError) as error:
             raise weights.WeightsError(f"{folder} is not a pipeline in the layout of {kind}: {error}") from error
         # The number format is set here and not while loading: the name of that option depends on diffusers' version.

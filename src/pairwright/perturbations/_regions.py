@@ -6,7 +6,7 @@ order give the same batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,7 +40,15 @@ class Canvas:
     width: int
 
 
-def repainted(edits: Sequence[Edit], paint: Paint, *, factor: int, batch_size: int, masked: bool = True) -> list[Edited | Failed]:
+def repainted(
+    edits: Sequence[Edit],
+    paint: Paint,
+    *,
+    factor: int,
+    batch_size: int,
+    masked: bool = True,
+    alike: Callable[[Edit], Hashable] = lambda _: None,
+) -> list[Edited | Failed]:
     """One changed picture per request, in order, of the size of the original.
 
     Args:
@@ -49,15 +57,16 @@ def repainted(edits: Sequence[Edit], paint: Paint, *, factor: int, batch_size: i
         factor: sides that are no multiple of it are padded with their edge and cut again.
         batch_size: pictures per call of ``paint``, of one size.
         masked: whether a request needs a mask.
+        alike: what requests must have in common besides their size to share a forward.
     """
     results: list[Edited | Failed] = [Failed("not reached")] * len(edits)
-    groups: dict[tuple[int, int], list[tuple[int, Canvas]]] = {}
+    groups: dict[Hashable, list[tuple[int, Canvas]]] = {}
     for place, each in enumerate(edits):
         canvas = _canvas(each, factor, masked=masked)
         if isinstance(canvas, Failed):
             results[place] = canvas
         else:
-            groups.setdefault((canvas.image.shape[1], canvas.image.shape[2]), []).append((place, canvas))
+            groups.setdefault((canvas.image.shape[1:], alike(each)), []).append((place, canvas))
     for members in groups.values():
         for start in range(0, len(members), batch_size):
             some = members[start : start + batch_size]
