@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairwright.audit import cues, overlap
+from pairwright import overlaps
+from pairwright.audit import cues
 from pairwright.audit.duplicates import close
 from pairwright.records import Picture
 from tests.miniatures.made_pairs import jpeg, png, scene
@@ -50,7 +51,7 @@ def test_near_captions_are_those_that_all_comparisons_would_find():
         return " ".join(random.choice(vocabulary, size=random.integers(2, 10), replace=False))
 
     prompts, captions = [text() for _ in range(300)], [text() for _ in range(300)]
-    found = {match.caption: match for match in overlap.matches(captions, prompts)}
+    found = {match.caption: match for match in overlaps.matches(captions, prompts)}
     expected = 0
     for caption in dict.fromkeys(captions):
         own = set(caption.split())
@@ -66,10 +67,10 @@ def test_near_captions_are_those_that_all_comparisons_would_find():
 
 
 def test_case_and_punctuation_do_not_hide_a_prompt():
-    (match,) = overlap.matches(["  A Red, rose!"], ["a red rose", "x"])
+    (match,) = overlaps.matches(["  A Red, rose!"], ["a red rose", "x"])
     assert match.exact
-    assert overlap.matches(["a red rose"], ["a rose red"]) == [], "three words are too few to be nearly another text"
-    assert overlap.matches(["", "..."], ["", "!"]) == []
+    assert overlaps.matches(["a red rose"], ["a rose red"]) == [], "three words are too few to be nearly another text"
+    assert overlaps.matches(["", "..."], ["", "!"]) == []
 
 
 def test_close_codes_are_those_that_all_comparisons_would_find(monkeypatch):

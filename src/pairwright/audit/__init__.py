@@ -35,7 +35,7 @@ def audit(pairs: PairSet, *, against: Sequence[str] = (), accepted: Sequence[str
 
     Args:
         pairs: which ones; those that are vetoed are left out.
-        against: files of evaluation prompts; none: those that the run generates for, where the pairs are a run's.
+        against: known sets or files of evaluation prompts; none: those that the run generates for, where the pairs are a run's.
         accepted: checks whose problems are known and wanted; they are notes then.
         progress: whom to tell.
 
@@ -46,7 +46,8 @@ def audit(pairs: PairSet, *, against: Sequence[str] = (), accepted: Sequence[str
     for name in accepted:
         if name not in CHECKS:
             raise AuditError(f"there is no check {name!r}." + suggestions.hint(name, CHECKS, listed="There are"))
-    sets = {name: [each.text for each in prompts.load(name)] for name in against or _evaluated(pairs)}
+    asked = dict.fromkeys(against) or _evaluated(pairs)
+    sets = {name: [each.text for each in prompts.load(name, path=path)] for name, path in asked.items()}
     vetoed = vetoes.read(pairs.vetoes).get(pairs.step, {})
     seen = _Seen()
     with progress.task("look at pairs", len(pairs.outlines)) as task:
@@ -110,11 +111,14 @@ _UNASKED = Finding(
 )
 
 
-def _evaluated(pairs: PairSet) -> list[str]:
-    """The prompt files that the run generates for. Prompts that are a step's are the captions themselves, and are none."""
+def _evaluated(pairs: PairSet) -> dict[str, str | None]:
+    """The prompt sets that the run generates for, and where they are read from, if that is said.
+
+    Prompts that are a step's are the captions themselves, and are none.
+    """
     if pairs.run is None:
-        return []
+        return {}
     steps = json.loads((pairs.run / "run.json").read_text(encoding="utf-8")).get("recipe", {}).get("step", {})
     named = [table.get("prompts") for table in steps.values() if table.get("verb") == "generate"]
-    names = [each["name"] if isinstance(each, Mapping) else each for each in named]
-    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name not in steps]
+    sets = [each if isinstance(each, Mapping) else {"name": each} for each in named]
+    return {each["name"]: each.get("path") for each in sets if isinstance(each["name"], str) and each["name"] not in steps}
