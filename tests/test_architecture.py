@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
     "advice", "bradley_terry", "caches", "catalogue", "context", "digests", "duplicates", "errors", "hardware", "images",
-    "literals", "models", "onnx_files", "options", "pairsets", "places", "plugins", "progress", "prompts",
+    "literals", "models", "onnx_files", "options", "overlaps", "pairsets", "places", "plugins", "progress", "prompts",
     "protocols", "ranks", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds", "selection", "servers",
     "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "untrusted", "vetoes", "votes", "weights",
     "wording",
