@@ -12,9 +12,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 GROUND = {
     "advice", "bradley_terry", "caches", "catalogue", "context", "digests", "duplicates", "errors", "hardware", "images",
     "literals", "models", "onnx_files", "options", "overlaps", "pairsets", "places", "plugins", "progress", "prompts",
-    "protocols", "ranks", "recipe", "records", "resolve", "rowfiles", "runtime", "scoring", "seeds", "selection", "servers",
-    "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "untrusted", "vetoes", "votes", "weights",
-    "wording",
+    "protocols", "ranks", "recipe", "records", "resolve", "richhf", "rowfiles", "runtime", "scoring", "seeds", "selection",
+    "servers", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "tfrecords", "untrusted", "vetoes",
+    "vlms", "votes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations", "critics", "instructors"}
