@@ -85,9 +85,9 @@ def vote(connection: sqlite3.Connection, rater: int, vote: Vote, *, least_second
         raise RefusedError(422, "tie", "This study asks for a preference.")
     now = time.time()
     seconds = now - asked["shown"]  # since the pair was handed out; the page's own clock starts when both pictures are seen
-    if seconds < least_seconds:
+    if 0 <= seconds < least_seconds:  # a clock that was set back keeps nobody waiting
         raise RefusedError(425, "soon", "Please look at both pictures first.")
-    connection.execute(_VOTE, (vote.id, vote.assignment, vote.answer, vote.milliseconds, seconds, vote.layout, now))
+    connection.execute(_VOTE, (vote.id, vote.assignment, vote.answer, vote.milliseconds, max(0.0, seconds), vote.layout, now))
     return state(connection, rater)
 
 

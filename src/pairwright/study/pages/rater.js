@@ -106,13 +106,15 @@ async function show(next) {
     pictures[side].src = address(state.pair[side]);
     pictures[side].alt = `${side === "left" ? "First" : "Second"} picture for: ${prompt}`;
   }
+  let failed = false;
   while (!(await decoded()) && assignment === state.pair?.assignment) {
+    failed = true;
     notice("A picture does not load. Trying again.");
     await wait(2000);
     for (const each of Object.values(pictures)) each.src = each.src.split("?")[0] + `?again=${identifier()}`;
   }
   if (assignment !== state.pair?.assignment) return;
-  notice("");
+  if (failed) notice("");
   byId("vote").classList.remove("loading");
   byId("spoken").textContent = `Pair ${state.done + 1} of ${state.total}: ${prompt}`;
   seen = performance.now();
