@@ -6,8 +6,11 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, features
 
-from pairwright import images
+from pairwright import images, untrusted
 from pairwright.images import ImageError, read
 
 
@@ -364,3 +367,19 @@ def test_whatever_is_done_to_a_file_gives_a_picture_or_a_reason(kind: str, chang
         assert image.mode == "RGB"
     assert reason != "no reason"
     assert "0x" not in reason  # no memory addresses: a reason is the same in every run
+
+
+def test_threads_read_side_by_side_and_leave_the_filters_of_warnings_as_they_were():
+    before = list(warnings.filters)
+    both = threading.Barrier(2, timeout=20)
+
+    def inside(_: int) -> bool:
+        with untrusted.pillow_errors():
+            both.wait()  # none of them waits for the other to leave
+            strict = warnings.filters != before
+            both.wait()
+        return strict
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(inside, range(2))) == [True, True]
+    assert list(warnings.filters) == before

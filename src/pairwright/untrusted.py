@@ -11,8 +11,7 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,7 +37,6 @@ _NEAR_SRGB = 2
 _WIDE_GREY = ("I;16", "I;16L", "I;16B", "I;16N")
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _PROBE = bytes([0x5A, 0x93, 0x6C, 0x35]) * 8
-_OPENING = threading.Lock()
 
 
 class ImageError(Explained, ValueError):
@@ -135,15 +133,40 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise ImageError(f"damaged header: {_said(error)}") from error
 
 
-@contextmanager
-def pillow_errors() -> Iterator[None]:
+class _Strict:
+    """Pillow's warnings as errors for as long as any thread is inside.
+
+    Filters are global to the process: whoever comes first sets them and whoever leaves last restores them, so that threads
+    decode side by side and none restores what another still needs. Naming the module leaves all other warnings as they are.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.filterwarnings("error", module=r"PIL\.")
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_STRICT = _Strict()
+
+
+def pillow_errors() -> AbstractContextManager[None]:
     """Within it, Pillow's warnings are errors, but for the one about size (ours is checked)."""
-    # Filters are global to the process: the lock keeps two readers from restoring each other's, and the module's name
-    # keeps the warnings of other threads as they are.
-    with _OPENING, warnings.catch_warnings():
-        warnings.filterwarnings("error", module=r"PIL\.")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
+    return _STRICT
 
 
 def _refuse_too_large(size: tuple[int, int], max_pixels: int) -> None:

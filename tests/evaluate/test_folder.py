@@ -100,7 +100,8 @@ def test_parquet_rows_keep_ids_of_their_own_where_these_are_distinct(tmp_path: P
     assert collection.sizes() == {0: 64, 1: 6}, "a shard has 64 rows at most"
     found = list(rows(score_collection(tmp_path / "set", asked("colorfulness"), tmp_path)))
     assert [row["id"] for row in found] == [f"row{number}" for number in range(70)]
-    name, content = collection.read(1)[1]
+    name, closed = collection.read(1)[1]
+    content = scoring.opened(closed)
     assert name == "row65"
     assert not isinstance(content, Unscored)
     assert content[1] == Unscored("no prompt: the column is empty")
@@ -160,18 +161,43 @@ def test_the_export_has_one_row_per_picture_and_parquet_carries_units(folder: Pa
     assert read[4]["texture"] == ""
     with pytest.raises(ExportError, match=r"\.csv, \.jsonl, \.parquet"):
         evaluate.check_format(tmp_path / "out.xlsx")
+    for place, said in ((folder / "a.png" / "out.csv", "is no folder to write into"), (tmp_path / "made.csv", "that is a folder")):
+        (tmp_path / "made.csv").mkdir(exist_ok=True)
+        with pytest.raises(ExportError, match=said):
+            evaluate.check_format(place)
+
+
+def test_a_file_is_decoded_once_for_the_check_and_for_all_rewards(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def again(_: bytes) -> None:
+        raise AssertionError("decoded a second time")
+
+    expected = numbers(folder, root=tmp_path / "before")
+    monkeypatch.setattr("pairwright.images.decode", again)
+    assert numbers(folder, root=tmp_path / "after") == expected
+    assert expected["a.png"]["texture"] is not None
 
 
 def test_what_is_no_collection_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.doc").write_text("x")
     (tmp_path / "empty.csv").write_text("file,prompt\n")
+    (tmp_path / "semicolons.csv").write_text("file;prompt\na.png;x\n")
+    (tmp_path / "nameless.csv").write_text("file,prompt\n,x\n")
+    (tmp_path / "one.png").write_bytes(picture(0).data)
     (tmp_path / "wrong.jsonl").write_text('{"prompt": "x"}\n')
     pq.write_table(pa.table({"text": ["x"]}), tmp_path / "text.parquet")
     for name, said in (
         ("nowhere", "not there"),
         ("notes.doc", "expected a folder of pictures"),
         ("empty.csv", "names no pictures"),
-        ("wrong.jsonl", "wrong.jsonl:1: no file in file"),
+        (
+            "wrong.jsonl",
+            "wrong.jsonl:1: no column that names the file: looked for file, file_name, image, path; its columns: prompt",
+        ),
+        ("semicolons.csv", "between columns stands a comma"),
+        ("nameless.csv", "nameless.csv:2: no file: 'file' is empty"),
+        ("one.png", "is a single picture: expected a folder"),
         ("text.parquet", "no column of pictures"),
     ):
         with pytest.raises((CollectionError, ValueError), match=said):

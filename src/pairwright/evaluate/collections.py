@@ -54,8 +54,9 @@ def collect(name: str | Path) -> dict[str, Collection]:
         return {"": files.listing(path)}
     if path.suffix.lower() == ".parquet" and path.is_file():
         return {"": parquet.dataset(path)}
+    kind = "a single picture" if path.suffix.lower() in imagefolder.DECODED else "none of these"
     raise CollectionError(
-        f"{path} is {'no such thing' if path.exists() else 'not there'}: expected a folder of pictures with captions, a list of "
+        f"{path} is {kind if path.exists() else 'not there'}: expected a folder of pictures with captions, a list of "
         f"files and prompts ({', '.join(rowfiles.SUFFIXES)}), Parquet files, or a run's folder"
     )
 

@@ -7,13 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from pairwright import images, rowfiles
+from pairwright import images, rowfiles, untrusted
 from pairwright.errors import Explained
 from pairwright.records import Picture, Prompt, Unscored
-from pairwright.scoring import NO_PROMPT, Item
+from pairwright.scoring import NO_PROMPT, Closed, Content
 from pairwright.sources import imagefolder
 
 SHARD = 64
@@ -74,9 +74,9 @@ class Files:
         """64 pictures to a shard, in order."""
         return {shard: len(self._part(shard)) for shard in range(-(-len(self.entries) // SHARD))}
 
-    def read(self, shard: int) -> list[Item]:
+    def read(self, shard: int) -> list[tuple[str, Closed]]:
         """See :meth:`pairwright.scoring.PictureSet.read`. Files pass the same checks as every untrusted picture."""
-        return [(each.id, self._read(each)) for each in self._part(shard)]
+        return [(each.id, partial(self._read, each)) for each in self._part(shard)]
 
     def described(self) -> Iterator[Described]:
         """Every picture, in order."""
@@ -85,19 +85,22 @@ class Files:
     def _part(self, shard: int) -> Sequence[Entry]:
         return self.entries[shard * SHARD : (shard + 1) * SHARD]
 
-    def _read(self, entry: Entry) -> tuple[Picture, Prompt | Unscored] | Unscored:
+    def _read(self, entry: Entry) -> Content:
         if entry.problem:
             return Unscored(entry.problem)
-        return opened(self.folder / entry.file, entry.id, entry.prompt, entry.silent)
+        return checked(self.folder / entry.file, entry.id, entry.prompt, entry.silent)
 
 
-def opened(source: Path | bytes, name: str, prompt: str, silent: str) -> tuple[Picture, Prompt | Unscored] | Unscored:
-    """A picture that anybody may have made, and its prompt, as scoring takes them."""
+def checked(source: Path | bytes, name: str, prompt: str, silent: str) -> Content:
+    """A picture that anybody may have made, and its prompt, as scoring takes them: decoded, since checking it has done that."""
     try:
-        data = images.trusted(images.file_bytes(source) if isinstance(source, Path) else source)
+        data = images.file_bytes(source) if isinstance(source, Path) else source
+        developed = untrusted.develop(data)
     except images.ImageError as error:
         return Unscored(f"cannot be decoded: {error}")
-    return Picture(name, data, prompt), Unscored(f"{NO_PROMPT}: {silent}") if silent else Prompt(prompt)
+    picture = Picture(name, data if developed.as_is else images.encode(developed.image), prompt)
+    vars(picture)["image"] = developed.image  # where the picture itself keeps what it has decoded
+    return picture, Unscored(f"{NO_PROMPT}: {silent}") if silent else Prompt(prompt)
 
 
 def folder(path: Path) -> Files:
@@ -125,12 +128,22 @@ def listing(path: Path) -> Files:
     for row in rowfiles.read(path):
         name, prompt = row.text(FILE_COLUMNS), row.text(PROMPT_COLUMNS)
         if not name:
-            raise row.error(f"no file in {', '.join(FILE_COLUMNS)}; its columns: {', '.join(row.values) or 'none'}")
+            raise row.error(_nameless(row))
         problem = "" if (path.parent / name).is_file() else f"{path.name}:{row.line} names {name}, which is not there"
         listed.append((name, prompt, problem, "" if prompt else f"{path.name}:{row.line} has none"))
     if not listed:
         raise CollectionError(f"{path} names no pictures: expected the columns file and prompt")
     return Files(path.parent, tuple(_entries(path.parent, listed)))
+
+
+def _nameless(row: rowfiles.Row) -> str:
+    columns = list(row.values)
+    if len(columns) == 1 and ";" in columns[0]:
+        return f"one column, {columns[0]!r}: between columns stands a comma (.csv) or a tab (.tsv)"
+    there = [name for name in FILE_COLUMNS if name in columns]
+    if there:
+        return f"no file: {there[0]!r} is empty"
+    return f"no column that names the file: looked for {', '.join(FILE_COLUMNS)}; its columns: {', '.join(columns) or 'none'}"
 
 
 def _entries(place: Path, listed: Iterable[tuple[str, str, str, str]]) -> Iterator[Entry]:

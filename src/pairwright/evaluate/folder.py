@@ -29,6 +29,8 @@ from pairwright.store import Node, Store, write_file
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 REASONS_SHOWN = 5
+OUTLINED = 16
+"""Pictures of each set whose size a plan looks at."""
 
 
 class ExportError(Explained, ValueError):
@@ -97,7 +99,9 @@ def outline(name: str | Path, asked: options.Score) -> tuple[list[list[Plugin]],
 
 def _areas(collection: Collection) -> Iterator[float]:
     shard = next(iter(collection.sizes()), None)
-    for _, content in collection.read(shard) if shard is not None else []:
+    items = collection.read(shard) if shard is not None else []
+    for _, closed in items[:OUTLINED]:
+        content = scoring.opened(closed)
         if not isinstance(content, Unscored):
             with Image.open(io.BytesIO(content[0].data)) as opened:  # only its header
                 yield float(opened.width * opened.height)
@@ -169,13 +173,16 @@ def rows(scored: Scored) -> Iterator[dict[str, Any]]:
 
 
 def check_format(path: Path) -> Path:
-    """The path itself.
+    """The path itself; asked before hours are spent on what could then not be written.
 
     Raises:
-        ExportError: its suffix is not one of :data:`FORMATS`.
+        ExportError: its suffix is not one of :data:`FORMATS`, or nothing can be written there.
     """
     if path.suffix.lower() not in FORMATS:
         raise ExportError(f"--out {path}: the suffix decides the format; it may be {', '.join(FORMATS)}")
+    nearest = next(each for each in path.absolute().parents if each.exists())
+    if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise ExportError(f"--out {path}: {'that is a folder' if path.is_dir() else f'{nearest} is no folder to write into'}")
     return path
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pairwright.evaluate.files import PROMPT_COLUMNS, SHARD, CollectionError, Described, opened
-from pairwright.records import Picture, Prompt, Unscored
-from pairwright.scoring import Item
+from pairwright.evaluate.files import PROMPT_COLUMNS, SHARD, CollectionError, Described, checked
+from pairwright.records import Unscored
+from pairwright.scoring import Closed, Content
 from pairwright.store import StoreError, open_shard
 
 IMAGE_COLUMNS = ("image", "picture", "img", "jpg", "png")
@@ -88,11 +88,11 @@ class Dataset:
         """At most 64 rows to a shard; a shard ends with its row group."""
         return {shard: each.count for shard, each in enumerate(self.parts)}
 
-    def read(self, shard: int) -> list[Item]:
+    def read(self, shard: int) -> list[tuple[str, Closed]]:
         """See :meth:`pairwright.scoring.PictureSet.read`."""
         part = self.parts[shard]
         rows = self._group(part).slice(part.start, part.count).to_pylist()
-        return [(self._name(row, part, place), self._content(row, part, place)) for place, row in enumerate(rows)]
+        return [(self._name(row, part, place), partial(self._content, row, part, place)) for place, row in enumerate(rows)]
 
     def described(self) -> Iterator[Described]:
         """Every row, in order; no picture is read."""
@@ -121,7 +121,7 @@ class Dataset:
     def _where(self, part: Rows, place: int) -> str:
         return f"{part.file.relative_to(self.folder).as_posix()}:{part.first + place}"
 
-    def _content(self, row: Mapping[str, Any], part: Rows, place: int) -> tuple[Picture, Prompt | Unscored] | Unscored:
+    def _content(self, row: Mapping[str, Any], part: Rows, place: int) -> Content:
         cell = row[self.image]
         data = cell.get("bytes") if isinstance(cell, dict) else cell
         if not data:
@@ -129,7 +129,7 @@ class Dataset:
         text = row.get(self.prompt) if self.prompt else None
         prompt = text.strip() if isinstance(text, str) else ""
         silent = "" if prompt else "the column is empty" if self.prompt else f"no column {', '.join(PROMPT_COLUMNS)}"
-        return opened(data, self._name(row, part, place), prompt, silent)
+        return checked(data, self._name(row, part, place), prompt, silent)
 
 
 def dataset(path: Path) -> Dataset:

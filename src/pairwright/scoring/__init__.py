@@ -5,13 +5,14 @@ adding a reward rewrites nothing. A reward is built only where a score is missin
 each picture once (:mod:`pairwright.scoring.together`), and several devices share the shards (:mod:`pairwright.scoring.spread`).
 """
 
-from pairwright.scoring.pictures import NO_PROMPT, Chosen, Item, PictureSet, Stored
+from pairwright.scoring.pictures import NO_PROMPT, Chosen, Closed, Content, Item, PictureSet, Stored, opened
 from pairwright.scoring.scorer import VERB, VERSION, Scorer, score_all
 from pairwright.scoring.spread import ScoringError, score_sets
 from pairwright.scoring.tables import Scores, read_columns, read_scores
 from pairwright.scoring.together import WHOLE, Share, passes, score_node, score_together
 
 __all__ = [
-    "NO_PROMPT", "VERB", "VERSION", "WHOLE", "Chosen", "Item", "PictureSet", "Scorer", "Scores", "ScoringError", "Share",
-    "Stored", "passes", "read_columns", "read_scores", "score_all", "score_node", "score_sets", "score_together",
+    "NO_PROMPT", "VERB", "VERSION", "WHOLE", "Chosen", "Closed", "Content", "Item", "PictureSet", "Scorer", "Scores",
+    "ScoringError", "Share", "Stored", "opened", "passes", "read_columns", "read_scores", "score_all", "score_node",
+    "score_sets", "score_together",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,9 +19,15 @@ IDS_PER_SHARD = 64
 NO_PROMPT = "no prompt"
 """How the reason begins where a picture has no text and the reward reads one."""
 
-Item = tuple[str, tuple[Picture, Prompt | Unscored] | Unscored]
-"""A picture's id, and what is scored, or why there is nothing to score. A prompt may be missing with a reason: rewards that
-do not read one score the picture all the same."""
+Content = tuple[Picture, Prompt | Unscored] | Unscored
+"""What is scored, or why there is nothing to score. A prompt may be missing with a reason: rewards that do not read one score
+the picture all the same."""
+
+Closed = Callable[[], Content]
+"""A picture that has yet to be read and checked. It is opened in a thread when its batch comes up, and comes decoded."""
+
+Item = tuple[str, Content]
+"""A picture's id and its content."""
 
 
 class PictureSet(Protocol):
@@ -46,13 +52,18 @@ class PictureSet(Protocol):
         """Pictures per shard, by the shard's number."""
         ...
 
-    def read(self, shard: int) -> list[Item]:
-        """The pictures of one shard, in order.
+    def read(self, shard: int) -> Sequence[tuple[str, Content | Closed]]:
+        """The pictures of one shard, in order, by id.
 
         Raises:
             StoreError: it cannot be read.
         """
         ...
+
+
+def opened(content: Content | Closed) -> Content:
+    """The content, read and checked where it is not yet."""
+    return content() if callable(content) else content
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -46,12 +44,8 @@ class Scorer:
 
     def release(self) -> None:
         """Give the reward's memory back; it is built again where it is needed again."""
-        if self.__dict__.pop("reward", None) is None:
-            return
-        gc.collect()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+        if self.__dict__.pop("reward", None) is not None:
+            resolve.give_back()
 
     def node(self, store: Store, pictures: Node, prompts: Mapping[str, Prompt] | None = None) -> Node:
         """The scores of every picture in a node, computed where they are missing.

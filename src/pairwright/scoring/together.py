@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pairwright import hardware, literals, places, tables
 from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
-from pairwright.records import Picture, Prompt, Unscored
-from pairwright.scoring.pictures import Item, PictureSet
+from pairwright.records import Prompt, Unscored
+from pairwright.scoring.pictures import Closed, Content, Item, PictureSet
 from pairwright.scoring.scorer import Scorer
 from pairwright.scoring.tables import columns_file, summary
 from pairwright.store import Node, Store, write_json
@@ -48,7 +48,7 @@ class _Part:
     """A batch of pictures that all rewards of a pass score."""
 
     shard: int
-    items: list[Item]
+    items: Sequence[tuple[str, Content | Closed]]
     last: bool
     """Whether the shard ends with it."""
 
@@ -124,12 +124,12 @@ def _fill(
     batch = max(scorer.batch for pairs in lacking.values() for scorer, _ in pairs)
     with progress.task(f"score {', '.join(names)}", total, total - sum(sizes[shard] for shard in lacking)) as task:
         rows: dict[str, list[dict[str, object]]] = {}
-        for part in _decoded_ahead(_parts(pictures, lacking, batch)):
+        for part, items in _decoded_ahead(_parts(pictures, lacking, batch)):
             for scorer, node in lacking[part.shard]:
-                rows.setdefault(node.fingerprint, []).extend(scorer.rows(part.items))
+                rows.setdefault(node.fingerprint, []).extend(scorer.rows(items))
                 if part.last:
                     node.write(part.shard, rows.pop(node.fingerprint), tables.scores(scorer.reward.columns))
-            task.advance(len(part.items))
+            task.advance(len(items))
 
 
 def _parts(pictures: PictureSet, shards: Iterable[int], batch: int) -> Iterator[_Part]:
@@ -137,37 +137,35 @@ def _parts(pictures: PictureSet, shards: Iterable[int], batch: int) -> Iterator[
         items = pictures.read(shard)
         starts = range(0, len(items), batch) if items else [0]
         for start in starts:
-            yield _Part(shard, [_fresh(each) for each in items[start : start + batch]], last=start == starts[-1])
+            yield _Part(shard, items[start : start + batch], last=start == starts[-1])
 
 
-def _fresh(item: Item) -> Item:
-    """A copy that has not been decoded: a picture's pixels go with its batch, its file with its shard."""
-    name, content = item
-    return item if isinstance(content, Unscored) else (name, (replace(content[0]), content[1]))
-
-
-def _decoded_ahead(parts: Iterator[_Part]) -> Iterator[_Part]:
-    """The parts, each decoded in threads while the one before it is scored."""
-    waiting: deque[tuple[_Part, list[Future[None]]]] = deque()
+def _decoded_ahead(parts: Iterator[_Part]) -> Iterator[tuple[_Part, list[Item]]]:
+    """The parts with their pictures, each opened and decoded in threads while the one before it is scored."""
+    waiting: deque[tuple[_Part, list[Future[Item]]]] = deque()
     with ThreadPoolExecutor(min(hardware.cores(), _DECODERS), "decode") as pool:
         for part in parts:
-            contents = [content for _, content in part.items if not isinstance(content, Unscored)]
-            waiting.append((part, [pool.submit(_decode, picture) for picture, _ in contents]))
+            waiting.append((part, [pool.submit(_decoded, *item) for item in part.items]))
             if len(waiting) > 1:
                 yield _ready(*waiting.popleft())
         while waiting:
             yield _ready(*waiting.popleft())
 
 
-def _ready(part: _Part, decoding: Iterable[Future[None]]) -> _Part:
-    for each in decoding:
-        each.result()
-    return part
+def _ready(part: _Part, decoding: Iterable[Future[Item]]) -> tuple[_Part, list[Item]]:
+    return part, [each.result() for each in decoding]
 
 
-def _decode(picture: Picture) -> None:
+def _decoded(name: str, content: Content | Closed) -> Item:
+    if callable(content):
+        return name, content()
+    if isinstance(content, Unscored):
+        return name, content
+    # A copy that has not been decoded: a picture's pixels go with its batch, its file with its shard.
+    picture = replace(content[0])
     with suppress(Exception):  # whoever needs the pixels meets it again, and says so
         picture.image  # noqa: B018 - decoded and kept by the picture
+    return name, (picture, content[1])
 
 
 def passes(scorers: Sequence[Scorer]) -> list[list[Scorer]]:
