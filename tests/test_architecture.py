@@ -18,7 +18,7 @@ GROUND = {
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations", "critics", "instructors"}
-VERBS = {"audit", "curate", "importing", "train", "generate", "evaluate", "export", "report", "plan", "study", "doctor"}
+VERBS = {"audit", "curate", "importing", "train", "generate", "evaluate", "export", "feedback", "report", "plan", "study", "doctor"}
 TOP = {"run": 4, "cli": 5, "__main__": 6}
 
 FLOORS = {**dict.fromkeys(GROUND, 0), **dict.fromkeys(DIFFUSION, 1), **dict.fromkeys(SHELVES, 2), **dict.fromkeys(VERBS, 3), **TOP}

@@ -80,6 +80,12 @@ def _import(place: Annotated[Place, tyro.conf.arg(name="")], chosen: Annotated[o
     _one_step(place, "import", chosen)
 
 
+@app.command(name="feedback")
+def _feedback(place: Annotated[Place, tyro.conf.arg(name="")], chosen: Annotated[options.Feedback, tyro.conf.arg(name="")]) -> None:
+    """Improve pictures by critique, instruction and edit, and make pairs of originals and edits."""
+    _one_step(place, "feedback", chosen)
+
+
 @app.command(name="train")
 def _train(
     place: Annotated[Place, tyro.conf.arg(name="")],
@@ -154,9 +160,63 @@ def _score(
 
 
 @app.command(name="compare")
-def _compare(place: Annotated[Place, tyro.conf.arg(name="")], compare: Annotated[options.Compare, tyro.conf.arg(name="")]) -> None:
-    """Compare models by their scores: paired, clustered by prompt, corrected for many metrics."""
-    _one_step(place, "compare", compare)
+def _compare(
+    compare: Annotated[options.Compare, tyro.conf.arg(name="")],
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")] = (),
+    *,
+    out: Path | None = None,
+    run: str = "",
+    step: str = "",
+    inputs: Annotated[tuple[str, ...], tyro.conf.arg(name="from")] = (),
+    root: Root = Path("runs"),
+) -> None:
+    """Compare models by their scores: paired, clustered by prompt, corrected for many metrics.
+
+    Args:
+        compare: how, where it is a step of a run.
+        runs: folders of runs that are compared already: one is shown and written as Markdown, text, CSV and LaTeX; several
+            that differ in their seed show how much a difference spreads over training seeds.
+        out: folder for these tables; default: the first run's folder.
+        run: without RUN: name of the run that this is a step of.
+        step: name of this step in the run; with RUN: which compare step, where there are several.
+        inputs: score steps of the run.
+        root: folder of the runs and of the store.
+    """
+    if runs:
+        from pairwright import evaluate
+
+        print(evaluate.compare_runs(runs, step, out))
+    elif run and step:
+        _one_step(Place(run, step, inputs, root), "compare", compare)
+    else:
+        raise options.WordError("say what to compare: folders of runs; or --run, --step and --from")
+
+
+@app.command(name="checkpoints")
+def _checkpoints(
+    training: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN/STEP")]],
+    *,
+    prompts: str,
+    named: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="with", metavar="NAME,...")] = (),
+    changes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="NAME.OPTION=VALUE")] = (),
+    limit: int | None = None,
+    per_prompt: int = 2,
+    like: str = "",
+) -> None:
+    """Say which checkpoint of a training is best, and when that cannot be said.
+
+    Args:
+        training: a train step of a run: runs/demo/stage2.
+        prompts: a small set that nothing else is judged on: a known set or a file.
+        named: rewards, with commas between them; the first one decides.
+        changes: an option of a reward: --set pickscore.model=tiny:pickscore.
+        limit: take so many of the prompts.
+        per_prompt: pictures per prompt.
+        like: the generate step whose settings are taken; default: the run's only one.
+    """
+    from pairwright.recipe.checkpoints import Question
+
+    _choose(training.parent, training.name, Question(prompts, options.rewards(named, changes), limit, per_prompt, like))
 
 
 exports = tyro.extras.SubcommandApp()
@@ -453,6 +513,17 @@ def _gc(*, root: Root = Path("runs"), delete: bool = False) -> None:
     print(f"{total:.1f} MB in {len(found)} results that no run points to{', removed' if delete else ''}")
 
 
+def spelled(words: list[str]) -> list[str]:
+    """Words of a command line in which ``--protocol`` says its fields: tyro names every field, whether it was typed or not."""
+    given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
+    if words[:1] != ["generate"] or "--protocol" not in given:
+        return words
+    name = given["--protocol"] or words[words.index("--protocol") + 1 :][:1]
+    settings = options.PROTOCOLS.get(name if isinstance(name, str) else "".join(name), {})
+    flags = {f"--{field.replace('_', '-')}": str(value) for field, value in settings.items()}
+    return words + [word for flag, value in flags.items() if flag not in given for word in (flag, value)]
+
+
 def main() -> None:
     """Entry point. Errors that explain themselves are one message, without a traceback."""
     if sys.argv[1:] == ["--version"]:
@@ -462,7 +533,8 @@ def main() -> None:
         shared = sys.argv[1:2] == ["score"] and "--run" not in sys.argv  # every process scores its share
         with contextlib.nullcontext() if shared else ranks.together():
             if shared or ranks.rank() == 0:
-                app.cli(prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
+                words = spelled(sys.argv[1:])
+                app.cli(args=words, prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
             else:
                 from pairwright import train
 
@@ -503,6 +575,25 @@ def _one_step(place: Place, verb: str, chosen: options.Options) -> None:
     where = f"run {place.run}"
     recipe = recipes.check(recipes.parse({**document, "name": place.run, "step": steps}, where), where)
     _execute(recipe, place.root, place.step)
+
+
+def _choose(folder: Path, training: str, asked: Any) -> None:
+    """Checkpoints of a train step, compared as steps of its own run."""
+    from pairwright import recipe as recipes
+    from pairwright import run as runner
+    from pairwright import wording
+    from pairwright.recipe import checkpoints
+
+    document = runner.read(folder)["recipe"]
+    there = sorted(path.parent.name for path in runner.result(folder, training).path.glob("checkpoints/*/model.json"))
+    added = checkpoints.steps(document, training, there, asked)
+    for judged in checkpoints.same_prompts(document, asked.prompts):
+        print(f"note: {judged} is judged on {asked.prompts} too; its numbers will favour the checkpoint that is chosen here")
+    where = f"run {folder.name}"
+    recipe = recipes.check(recipes.parse({**document, "step": {**document["step"], **added}}, where), where)
+    last = list(added)[-1]
+    _execute(recipe, folder.parent, last)
+    print(wording.ranking(json.loads((runner.result(folder, last).path / "comparison.json").read_text(encoding="utf-8"))))
 
 
 def _calibrate(place: Place, chosen: options.Train) -> None:

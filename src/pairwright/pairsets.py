@@ -23,7 +23,7 @@ from pairwright.suggestions import hint
 
 NEEDED = ("prompt", "winner", "loser")
 """Columns that make a table of pairs; ``id``, ``mask`` and ``lineage`` are read where they are there."""
-MAKERS = ("curate", "import")
+MAKERS = ("curate", "import", "feedback")
 """Verbs whose results are pairs."""
 
 

@@ -56,27 +56,32 @@ def names(shelf: Shelf) -> list[str]:
     """The plug-ins that ship on a shelf. Modules that start with ``_`` or define no ``load`` are not plug-ins."""
     folder = Path(__file__).parent / shelf
     stems = (entry.stem for entry in folder.iterdir() if not entry.name.startswith(("_", ".")))
-    return sorted(stem for stem in stems if _defines_load(shelf, stem))
+    return sorted(stem for stem in stems if _defines(shelf, stem, "load"))
 
 
-def signature(shelf: Shelf, name: str) -> Signature:
+def signature(shelf: Shelf, name: str, function: str = "load") -> Signature:
     """The options of a plug-in, read from its source.
 
+    Args:
+        shelf: where it stands.
+        name: its file, or a dotted name.
+        function: what builds it: ``load``; ``judge`` of a reward that is a judge of two pictures as well.
+
     Raises:
-        PluginError: there is no such plug-in, or it has no ``load``.
+        PluginError: there is no such plug-in, or it has no such function.
     """
     module = _module_name(shelf, name)
     tree = _parse(module)
-    load = _find_load(tree) if tree is not None else None
+    load = _find(tree, function) if tree is not None else None
     if tree is None or load is None:
-        raise PluginError(_unknown(shelf, name))
+        raise PluginError(_unknown(shelf, name, function))
     summary = (ast.get_docstring(tree) or "").split("\n", 1)[0]
     return Signature(module, summary, _options(load))
 
 
-def check(shelf: Shelf, name: str, options: Mapping[str, Any]) -> None:
+def check(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "load") -> None:
     """Raises :class:`PluginError` where ``name`` is unknown or its ``load`` does not take ``options``."""
-    known = {option.name: option for option in signature(shelf, name).options}
+    known = {option.name: option for option in signature(shelf, name, function).options}
     for option in options:
         if option not in known:
             raise PluginError(f"{shelf}/{name} has no option {option!r}." + hint(option, sorted(known), listed="It takes"))
@@ -85,17 +90,26 @@ def check(shelf: Shelf, name: str, options: Mapping[str, Any]) -> None:
         raise PluginError(f"{shelf}/{name} needs the option {missing[0]!r}.")
 
 
-def load(shelf: Shelf, name: str, **options: Any) -> Any:
+def load(shelf: Shelf, name: str, /, **options: Any) -> Any:
     """Import the plug-in and build it.
 
     Raises:
         PluginError: unknown name or option; a value of the wrong type.
     """
-    check(shelf, name, options)
+    return build(shelf, name, options)
+
+
+def build(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "load") -> Any:
+    """As :func:`load`, with another of the plug-in's functions; see :func:`signature`.
+
+    Raises:
+        PluginError: as :func:`load`.
+    """
+    check(shelf, name, options, function)
     from pydantic import ConfigDict, ValidationError, validate_call
 
     module = importlib.import_module(_module_name(shelf, name))
-    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(module.load)
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(getattr(module, function))
     try:
         return checked(**options)
     except Explained:
@@ -117,9 +131,9 @@ def _module_name(shelf: Shelf, name: str) -> str:
     return name if "." in name else f"pairwright.{shelf}.{name}"
 
 
-def _defines_load(shelf: Shelf, name: str) -> bool:
+def _defines(shelf: Shelf, name: str, function: str) -> bool:
     tree = _parse(f"pairwright.{shelf}.{name}")
-    return tree is not None and _find_load(tree) is not None
+    return tree is not None and _find(tree, function) is not None
 
 
 @cache
@@ -133,8 +147,8 @@ def _parse(module: str) -> ast.Module | None:
     return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
-def _find_load(tree: ast.Module) -> ast.FunctionDef | None:
-    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "load"), None)
+def _find(tree: ast.Module, function: str) -> ast.FunctionDef | None:
+    return next((node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == function), None)
 
 
 def _options(load: ast.FunctionDef) -> tuple[Option, ...]:
@@ -153,8 +167,10 @@ def _options(load: ast.FunctionDef) -> tuple[Option, ...]:
     )
 
 
-def _unknown(shelf: Shelf, name: str) -> str:
-    known = names(shelf)
+def _unknown(shelf: Shelf, name: str, function: str) -> str:
+    known = [each for each in names(shelf) if function == "load" or _defines(shelf, each, function)]
     if "." in name:
-        return f"{name!r} is not a module that can be imported, or it has no function 'load'."
+        return f"{name!r} is not a module that can be imported, or it has no function {function!r}."
+    if name in names(shelf):
+        return f"{shelf}/{name} has no function {function!r}." + hint("", known, listed="These have")
     return f"There is no {name!r} among the {shelf}." + hint(name, known, listed="There are")

@@ -112,7 +112,11 @@ class Saliency(Protocol):
 
 @runtime_checkable
 class Perturbation(Protocol):
-    """Changes pictures, in batches."""
+    """Changes pictures, in batches.
+
+    One that reads :attr:`Edit.instruction <pairwright.records.Edit.instruction>` beside the caption says so with an attribute
+    ``reads_instructions = True``; the others are told both in the caption.
+    """
 
     def edit(self, edits: Sequence[Edit]) -> Sequence[Edited | Failed]:
         """One result per request, in order. Results depend on a request alone, not on its neighbours."""

@@ -45,6 +45,7 @@ class HeldError(RunError):
 _FUNCTIONS = {
     "curate": ("curate", "curate"),
     "import": ("importing", "import_pairs"),
+    "feedback": ("feedback", "feedback"),
     "train": ("train", "train"),
     "generate": ("generate", "generate"),
     "score": ("evaluate", "score"),

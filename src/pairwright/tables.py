@@ -55,6 +55,11 @@ REJECTED = schema({"id": pa.string(), "step": pa.string(), "reason": pa.string()
 MASKS = schema({"id": pa.string(), "mask": IMAGE, "area": pa.float64(), "failed": pa.string()})
 EDITS = schema({"id": pa.string(), "image": IMAGE, "seed": pa.int64(), "how": pa.string(), "failed": pa.string()})
 GAPS = schema({"id": pa.string(), "winner": pa.float64(), "loser": pa.float64()})
+DIVERSITY = schema({"prompt": pa.string(), "diversity": pa.float64()})
+CRITIQUES = schema({"id": pa.string(), "text": pa.string(), "made_by": pa.string(), "failed": pa.string()})
+INSTRUCTIONS = CRITIQUES
+HEAT = schema({"id": pa.string(), "name": pa.string(), "map": IMAGE})
+LABELS = schema({"id": pa.string(), "original": pa.float64(), "edited": pa.float64(), "choice": pa.string(), "failed": pa.string()})
 PAIRS = schema(
     {
         "id": pa.string(),

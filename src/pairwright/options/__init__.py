@@ -9,6 +9,7 @@ Nothing here imports torch: ``--help`` and the validation of a recipe are instan
 from pairwright.options._base import (
     CriticPlugin,
     InstructorPlugin,
+    JudgePlugin,
     Model,
     Options,
     PerturbationPlugin,
@@ -20,26 +21,30 @@ from pairwright.options._base import (
     plain,
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
-from pairwright.options._evaluate import Compare, Generate, PromptSet, Score
+from pairwright.options._evaluate import PROTOCOLS, Compare, Generate, PromptSet, Score
 from pairwright.options._export import Export, ExportFormat, ExportPairs, PairFormat
+from pairwright.options._feedback import Feedback
 from pairwright.options._import import Import
 from pairwright.options._study import Study
 from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
 from pairwright.options._words import WordError, rewards
 
 __all__ = [
+    "PROTOCOLS",
     "Compare",
     "CriticPlugin",
     "Curate",
     "Export",
     "ExportFormat",
     "ExportPairs",
+    "Feedback",
     "Filter",
     "Focus",
     "Gap",
     "Generate",
     "Import",
     "InstructorPlugin",
+    "JudgePlugin",
     "Keep",
     "Lora",
     "Mask",

@@ -75,10 +75,10 @@ FALSE_IS_NONE = BeforeValidator(lambda value: None if value is False else value)
 """TOML has no word for nothing: ``gap = false`` takes an inherited ``gap`` away."""
 
 
-def _on(shelf: plugins.Shelf) -> BeforeValidator:
+def _on(shelf: plugins.Shelf, function: str = "load") -> BeforeValidator:
     def check(value: Any) -> Any:
         plugin = value if isinstance(value, Plugin) else Plugin.model_validate(value)
-        plugins.check(shelf, plugin.name, plugin.options)
+        plugins.check(shelf, plugin.name, plugin.options, function)
         return plugin
 
     return BeforeValidator(check)
@@ -88,6 +88,7 @@ SourcePlugin = Annotated[Plugin, _on("sources")]
 RewardPlugin = Annotated[Plugin, _on("rewards")]
 SaliencyPlugin = Annotated[Plugin, _on("saliency")]
 PerturbationPlugin = Annotated[Plugin, _on("perturbations")]
+JudgePlugin = Annotated[Plugin, _on("rewards", "judge")]
 CriticPlugin = Annotated[Plugin, _on("critics")]
 InstructorPlugin = Annotated[Plugin, _on("instructors")]
 

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
@@ -90,6 +90,7 @@ class ControlNet:
     conditioning_scale: float
     with_prompt: bool
     batch_size: int
+    reads_instructions: ClassVar[bool] = True
 
     def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
         """One picture per request, in order, of the size of the original; a mask plays no part."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pydantic import PositiveInt
@@ -71,6 +72,7 @@ class InstructPix2Pix:
     guidance: float
     image_guidance: float
     batch_size: int
+    reads_instructions: ClassVar[bool] = True
 
     def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
         """One picture per request, in order, of the size of the original; caption and mask play no part."""

@@ -12,7 +12,8 @@ from pairwright.recipe.files import RecipeError
 from pairwright.recipe.steps import Step
 from pairwright.suggestions import hint
 
-_NEEDS = {"train": ("curate", "import"), "score": ("generate",), "compare": ("score",)}
+_PAIRS = ("curate", "import", "feedback")
+_NEEDS = {"feedback": (*_PAIRS, "generate"), "train": _PAIRS, "score": ("generate",), "compare": ("score",)}
 """What a verb reads must come from a step of one of these verbs."""
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from pairwright.options import Compare, Curate, Generate, Import, Options, Score, Train
+from pairwright.options import Compare, Curate, Feedback, Generate, Import, Options, Score, Train
 
 VERBS: dict[str, type[Options]] = {
     "curate": Curate,
     "import": Import,
+    "feedback": Feedback,
     "train": Train,
     "generate": Generate,
     "score": Score,
