@@ -171,7 +171,7 @@ def test_a_folder_that_is_not_hpsv3_says_what_it_lacks(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"lacks a tokenizer"):
         plugins.load("rewards", "hpsv3", model=str(tmp_path), processor=str(tmp_path), device="cpu")
     qwen2_vl.write_base(tmp_path, "qwen2_5_vl")
-    with pytest.raises(weights.WeightsError, match=r"of the type 'qwen2_5_vl'; this scorer needs 'qwen2_vl'"):
+    with pytest.raises(weights.WeightsError, match=r"of the type 'qwen2_5_vl'; 'qwen2_vl' is needed"):
         plugins.load("rewards", "hpsv3", model=str(tmp_path), device="cpu")
 
 

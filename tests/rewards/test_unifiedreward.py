@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from pairwright import plugins, weights
 from pairwright.records import Prompt, Unscored
 from pairwright.rewards import _unifiedreward, unifiedreward, unifiedreward2
+from pairwright.vlms import asking
 from tests.miniatures import pictures, plain_qwen, qwen2_vl
 
 PROMPTS = [Prompt(text) for text in ("a red rose", "Two HORSES &amp; a {cat}, on gräss", "", "a red rose")]
@@ -108,7 +109,7 @@ def test_no_chance_is_in_an_answer_and_neighbours_do_not_change_it(reward):
 
 def test_the_penalty_by_hand():
     scores = torch.tensor([[2.0, -2.0, 3.0, 4.0]])
-    after = _unifiedreward._Repetition(2.0, 3)(torch.tensor([[0, 1, 0, 3]]), scores)
+    after = asking.Repetition(2.0, 3)(torch.tensor([[0, 1, 0, 3]]), scores)
     assert after.tolist() == [[1.0, -4.0, 3.0, 4.0]]
 
 
@@ -207,7 +208,7 @@ def test_weights_that_do_not_fit_and_other_models_are_refused(tmp_path):
     with pytest.raises(weights.WeightsError, match=r"1 missing keys: model\.language_model\.norm\.weight"):
         loaded("unifiedreward", tmp_path)
     qwen2_vl.write_base(tmp_path, "qwen2_vl")
-    with pytest.raises(weights.WeightsError, match=r"of the type 'qwen2_vl'; this scorer needs 'qwen2_5_vl'"):
+    with pytest.raises(weights.WeightsError, match=r"of the type 'qwen2_vl'; 'qwen2_5_vl' is needed"):
         loaded("unifiedreward2", tmp_path)
     with pytest.raises(ValueError, match="max_tokens must be at least 1"):
         loaded("unifiedreward", tmp_path, max_tokens=0)

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from pairwright import runtime, state_dicts, weights
+from pairwright import runtime, weights
 from pairwright.protocols import Row
 from pairwright.records import Column, Picture, Prompt, Unscored
-from pairwright.rewards import _batches, _qwen2_vl
+from pairwright.rewards import _asked, _batches
+from pairwright.vlms import asking, qwen2_5_vl, qwen2_vl
 
 SHOWN = 80
 """Letters of an answer that a reason quotes."""
@@ -28,7 +28,7 @@ class UnifiedReward:
     """Scores a picture with its prompt: one column for each number that the question asks for, 1 to 5."""
 
     network: Any
-    processor: _qwen2_vl.Processor
+    processor: qwen2_vl.Processor
     question: Callable[[str], str]
     """What is said to the model, of the prompt's text."""
     labels: tuple[str, ...]
@@ -46,53 +46,19 @@ class UnifiedReward:
         return _batches.score(pictures, prompts, self.batch_size, self._rows)
 
     def _rows(self, images: list[Image.Image], texts: list[str]) -> list[Row]:
-        return _qwen2_vl.scored(images, texts, _qwen2_vl.reserved(self.processor.tokenizer), self._read)
+        return _asked.scored(images, texts, asking.reserved(self.processor.tokenizer), self._read)
 
     def _read(self, images: list[Image.Image], texts: list[str]) -> list[Row]:
         return [row(answer, self.labels, whole=whole) for answer, whole in self.answers(images, texts)]
 
-    @torch.inference_mode()
     def answers(self, images: Sequence[Image.Image], texts: Sequence[str]) -> list[tuple[str, bool]]:
         """The model's words about each picture, the likeliest at every step, and whether it came to an end.
 
         The checkpoint's own settings decide when an answer ends and how much repeating costs (the published code samples
         with them at a temperature of a millionth, which is the same choice).
         """
-        inputs = _qwen2_vl.on(self.processor(images, [self.question(text) for text in texts], padding="left"), self.device)
-        settings = self.network.generation_config
-        spent = inputs["input_ids"].shape[1]
-        made = self.network.generate(
-            **inputs,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            repetition_penalty=1.0,
-            logits_processor=[_Repetition(settings.repetition_penalty or 1.0, self.processor.tokenizer.pad_token_id)],
-            pad_token_id=self.processor.tokenizer.pad_token_id,
-            max_new_tokens=self.longest,
-        )[:, spent:]
-        ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
-        said = self.processor.tokenizer.batch_decode(made, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [(words, any(int(token) in ends for token in tokens)) for words, tokens in zip(said, made, strict=True)]
-
-
-class _Repetition:
-    """transformers' penalty for tokens that were there before, without penalising what fills up shorter prompts.
-
-    The filling is one of the tokens that end an answer: penalised, an answer would depend on its neighbours' length.
-    """
-
-    def __init__(self, penalty: float, filling: int) -> None:
-        self.penalty = penalty
-        self.filling = filling
-
-    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """New scores ``[b, vocabulary]`` for the step after ``tokens [b, n]``."""
-        before = scores.gather(1, tokens)
-        after = scores.scatter(1, tokens, torch.where(before < 0, before * self.penalty, before / self.penalty))
-        after[:, self.filling] = scores[:, self.filling]
-        return after
+        inputs = self.processor(images, [self.question(text) for text in texts], padding="left")
+        return asking.answered(self.network, self.processor.tokenizer, inputs, self.longest, self.device)
 
 
 def row(answer: str, labels: Sequence[str], *, whole: bool = True) -> Row:
@@ -129,17 +95,11 @@ def load(
         pairwright.weights.WeightsError: weights that are not there or do not fit, with the keys named.
         ValueError: no token may be said.
     """
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
-
     if longest < 1:
         raise ValueError(f"max_tokens must be at least 1, got {longest}")
     where = runtime.device(device)
-    folder = weights.locate(model, patterns=_qwen2_vl.WEIGHT_FILES)
-    _qwen2_vl.configuration(Qwen2_5_VLConfig, folder)
-    network = state_dicts.pretrained(Qwen2_5_VLForConditionalGeneration, folder, runtime.dtype(dtype))
-    processor = _qwen2_vl.processor(folder)
+    network, processor = qwen2_5_vl.parts(model, dtype, where)
     # These repositories have been changed without notice: what answered is part of what it said.
-    loaded = str(folder) if weights.is_local(model) else weights.identity(model)
+    loaded = str(weights.locate(model)) if weights.is_local(model) else weights.identity(model)
     logging.getLogger(__name__).info("UnifiedReward: %s", loaded)
-    network = network.to(where).requires_grad_(requires_grad=False)
     return UnifiedReward(network, processor, question, labels, columns, longest, where, batch_size, loaded)

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from pairwright import runtime, state_dicts, weights
 from pairwright.protocols import Row
 from pairwright.records import Column, Picture, Prompt
-from pairwright.rewards import _batches, _qwen2_vl
+from pairwright.rewards import _asked, _batches
+from pairwright.vlms import asking, qwen2_vl
 
 PROCESSOR = "Qwen/Qwen2-VL-7B-Instruct"
 """The model that HPSv3 was tuned from: its configuration, tokenizer and preprocessing. Its weights are not read."""
@@ -99,13 +100,13 @@ def load(
         pairwright.weights.WeightsError: weights that are not there or do not fit, with the keys named.
     """
     where = runtime.device(device)
-    located = weights.locate(model, patterns=[FILE, *_qwen2_vl.PROCESSOR_FILES])
+    located = weights.locate(model, patterns=[FILE, *qwen2_vl.PROCESSOR_FILES])
     path = located if located.is_file() else located / FILE
     if not path.is_file():
         raise weights.WeightsError(f"{model} has no {FILE}")
-    own = processor is None and _qwen2_vl.has_processor(path.parent)
-    base = path.parent if own else weights.locate(processor or PROCESSOR, patterns=_qwen2_vl.PROCESSOR_FILES)
-    reader = _qwen2_vl.processor(base)
+    own = processor is None and qwen2_vl.has_processor(path.parent)
+    base = path.parent if own else weights.locate(processor or PROCESSOR, patterns=qwen2_vl.PROCESSOR_FILES)
+    reader = qwen2_vl.processor(base)
     network = build(path, base, runtime.dtype(dtype))
     place = _add(TOKEN, reader.tokenizer, network.body.config.text_config.vocab_size, path)
     return HPSv3(network.to(where).requires_grad_(requires_grad=False), reader, place, where, batch_size)
@@ -123,7 +124,7 @@ class RewardNetwork(nn.Module):
         """Mean and log of the spread, ``float32 [b, 2]``.
 
         Args:
-            inputs: what :class:`_qwen2_vl.Processor` makes, padded on the right.
+            inputs: what :class:`qwen2_vl.Processor` makes, padded on the right.
             place: the token whose hidden state is read; exactly one in each conversation.
         """
         tokens = inputs["input_ids"]
@@ -147,14 +148,14 @@ def build(path: Path, base: Path, number: torch.dtype) -> RewardNetwork:
     """
     from transformers import Qwen2VLConfig, Qwen2VLModel
 
-    config = _qwen2_vl.configuration(Qwen2VLConfig, base)
+    config = qwen2_vl.configuration(Qwen2VLConfig, base)
     state = rename(state_dicts.read(path), str(path))
     head = {name.removeprefix("head."): state.pop(name).float() for name in list(state) if name.startswith("head.")}
     state_dicts.complain(str(path), missing={EMBEDDING} - state.keys() | HEAD - head.keys(), unexpected=head.keys() - HEAD)
     config.text_config.vocab_size = state[EMBEDDING].shape[0]
     layers = _head(head)
     state_dicts.fill(layers, head, f"{path} (rm_head)")
-    return RewardNetwork(_qwen2_vl.network(Qwen2VLModel, config, state, number, str(path)), layers).eval()
+    return RewardNetwork(qwen2_vl.network(Qwen2VLModel, config, state, number, str(path)), layers).eval()
 
 
 def rename(published: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
@@ -198,7 +199,7 @@ class HPSv3:
     """Scores a picture with its prompt. Column ``hpsv3``, the published mean."""
 
     network: RewardNetwork
-    processor: _qwen2_vl.Processor
+    processor: qwen2_vl.Processor
     place: int
     device: torch.device
     batch_size: int = 8
@@ -209,12 +210,12 @@ class HPSv3:
         return _batches.score(pictures, prompts, self.batch_size, self._rows)
 
     def _rows(self, images: list[Image.Image], texts: list[str]) -> list[Row]:
-        return _qwen2_vl.scored(images, texts, _qwen2_vl.reserved(self.processor.tokenizer), self._scores)
+        return _asked.scored(images, texts, asking.reserved(self.processor.tokenizer), self._scores)
 
     @torch.inference_mode()
     def _scores(self, images: list[Image.Image], texts: list[str]) -> list[Row]:
         # Least and most are the same, so that every picture has the same number of pixels, to a row of patches.
         size = {"shortest_edge": PIXELS, "longest_edge": PIXELS}
         asked = [f"{INSTRUCTION}{text}{QUESTION}" for text in texts]
-        inputs = _qwen2_vl.on(self.processor(images, asked, padding="right", size=size), self.device)
+        inputs = asking.on(self.processor(images, asked, padding="right", size=size), self.device)
         return [(mean,) for mean in self.network(inputs, self.place)[:, 0].tolist()]

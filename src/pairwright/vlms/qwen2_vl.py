@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL as scorers use them: one picture and one text in one turn of the user's.
+"""Qwen2-VL and Qwen2.5-VL: pictures and one text in one turn of the user's.
 
 Both models' ``AutoProcessor`` needs torchvision for the sake of videos. There are none here, so the inputs are made from
 the PIL picture processor and the tokenizer alone; the turn is the published chat template's, written out.
@@ -7,7 +7,7 @@ the PIL picture processor and the tokenizer alone; the turn is the published cha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,8 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from pairwright import state_dicts, weights
-from pairwright.protocols import Row
-from pairwright.records import Unscored
+from pairwright.vlms.asking import Question
 
 SYSTEM = "You are a helpful assistant."
 """What the chat template says where a conversation brings no system message."""
@@ -26,12 +25,9 @@ PLACE = "<|image_pad|>"
 """Stands where the picture's features go, once for each of them."""
 LONGEST = 200
 """The published resizing refuses pictures whose sides differ by more than this factor."""
-
 TEXT_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json")
 PROCESSOR_FILES = ("config.json", "generation_config.json", "preprocessor_config.json", *TEXT_FILES)
 WEIGHT_FILES = (*PROCESSOR_FILES, "model*.safetensors", "model.safetensors.index.json")
-
-Score = Callable[[list[Image.Image], list[str]], Sequence[Row]]
 
 
 @dataclass(frozen=True)
@@ -44,22 +40,25 @@ class Processor:
     def __call__(
         self, images: Sequence[Image.Image], texts: Sequence[str], *, padding: Literal["left", "right"], **size: Any
     ) -> dict[str, Tensor]:
+        """One picture and one text each; see :meth:`read`."""
+        return self.read([Question(text, (image,)) for image, text in zip(images, texts, strict=True)], padding=padding, **size)
+
+    def read(self, questions: Sequence[Question], *, padding: Literal["left", "right"], **size: Any) -> dict[str, Tensor]:
         """What ``Qwen2VLModel`` and its relatives take by keyword.
 
         Args:
-            images: RGB, any sizes.
-            texts: what the user says after each picture.
+            questions: each with a picture at least; pictures come before the words.
             padding: the side on which shorter conversations are filled up.
             size: ``size={"shortest_edge": ..., "longest_edge": ...}`` in place of the checkpoint's, in pixels by area.
 
         Returns:
-            ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` (1 where the picture is), all ``int64 [b, n]``;
-            ``pixel_values`` ``float32 [patches, d]`` and ``image_grid_thw`` ``int64 [b, 3]``.
+            ``input_ids``, ``attention_mask``, ``mm_token_type_ids`` (1 where a picture is), all ``int64 [b, n]``;
+            ``pixel_values`` ``float32 [patches, d]`` and ``image_grid_thw`` ``int64 [pictures, 3]``.
         """
-        seen = self.pictures(images=list(images), return_tensors="pt", **size)
+        seen = self.pictures(images=[each for asked in questions for each in asked.images], return_tensors="pt", **size)
         merged = self.pictures.merge_size**2
-        counts = [int(count) // merged for count in seen["image_grid_thw"].prod(-1)]
-        turns = [conversation(text, count) for text, count in zip(texts, counts, strict=True)]
+        counts = iter([int(count) // merged for count in seen["image_grid_thw"].prod(-1)])
+        turns = [conversation(each.text, [next(counts) for _ in each.images], each.system or SYSTEM) for each in questions]
         read = self.tokenizer(turns, padding=True, padding_side=padding, return_tensors="pt")
         places = read["input_ids"] == self.tokenizer.convert_tokens_to_ids(PLACE)
         return {
@@ -71,10 +70,16 @@ class Processor:
         }
 
 
-def conversation(text: str, places: int) -> str:
-    """The chat template's text for one picture and one message, up to where the model would answer."""
-    picture = f"<|vision_start|>{PLACE * places}<|vision_end|>"
-    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{picture}{text}<|im_end|>\n<|im_start|>assistant\n"
+def conversation(text: str, places: Sequence[int], system: str = SYSTEM) -> str:
+    """The chat template's text for one message, up to where the model would answer.
+
+    Args:
+        text: what the user says after the pictures.
+        places: per picture, how many features it has.
+        system: the system message.
+    """
+    pictures = "".join(f"<|vision_start|>{PLACE * count}<|vision_end|>" for count in places)
+    return f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{pictures}{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def processor(folder: Path) -> Processor:
@@ -117,7 +122,7 @@ def configuration(kind: Any, folder: Path) -> Any:
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("model_type")
         if found != kind.model_type:
-            raise weights.WeightsError(f"{path} is of the type {found!r}; this scorer needs {kind.model_type!r}")
+            raise weights.WeightsError(f"{path} is of the type {found!r}; {kind.model_type!r} is needed")
         return kind.from_pretrained(folder, local_files_only=True)
     except (ValueError, TypeError, AttributeError, KeyError, StrictDataclassError) as error:
         raise weights.WeightsError(f"{path} cannot be read as {kind.__name__}: {error}") from error
@@ -139,28 +144,3 @@ def network(kind: Any, config: Any, state: dict[str, Tensor], number: torch.dtyp
     state_dicts.complain(what, missing=expected.keys() - state.keys(), unexpected=state.keys() - expected.keys(), shapes=wrong)
     with state_dicts.quietly():
         return kind.from_pretrained(None, config=config, state_dict=state, dtype=number).eval()
-
-
-def scored(images: list[Image.Image], texts: list[str], reserved: frozenset[str], score: Score) -> list[Row]:
-    """One row per picture; what must not be put to the model is :class:`Unscored` and takes no place in the batch."""
-    reasons = [_refused(image, text, reserved) for image, text in zip(images, texts, strict=True)]
-    left = [place for place, reason in enumerate(reasons) if not reason]
-    rows = iter(score([images[place] for place in left], [texts[place] for place in left]) if left else ())
-    return [Unscored(reason) if reason else next(rows) for reason in reasons]
-
-
-def reserved(tokenizer: Any) -> frozenset[str]:
-    """The control tokens: a prompt that spells one would end its turn, add a picture, or take the score's place."""
-    return frozenset(str(each.content) for each in tokenizer.added_tokens_decoder.values() if each.special)
-
-
-def _refused(image: Image.Image, text: str, reserved: frozenset[str]) -> str:
-    if max(image.size) > LONGEST * min(image.size):
-        return f"{image.width} x {image.height}: one side is more than {LONGEST} times the other"
-    spelled = sorted(each for each in reserved if each in text)
-    return f"the prompt spells the control token {spelled[0]}" if spelled else ""
-
-
-def on(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The same inputs on a device."""
-    return {name: each.to(device) for name, each in inputs.items()}
