@@ -518,8 +518,8 @@ def spelled(words: list[str]) -> list[str]:
     given = {word.partition("=")[0]: word.partition("=")[2] for word in words}
     if words[:1] != ["generate"] or "--protocol" not in given:
         return words
-    name = given["--protocol"] or words[words.index("--protocol") + 1 :][:1]
-    settings = options.PROTOCOLS.get(name if isinstance(name, str) else "".join(name), {})
+    name = given["--protocol"] or next(iter(words[words.index("--protocol") + 1 :]), "")
+    settings = options.PROTOCOLS.get(name, {})
     flags = {f"--{field.replace('_', '-')}": str(value) for field, value in settings.items()}
     return words + [word for flag, value in flags.items() if flag not in given for word in (flag, value)]
 

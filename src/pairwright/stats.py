@@ -172,6 +172,25 @@ def prompt_mean(values: Sequence[float] | np.ndarray, prompts: Sequence[str]) ->
     return float(_prompt_means(_paired(numbers, np.zeros_like(numbers), prompts), prompts).mean())
 
 
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float, Interval]:
+    """Mean, standard deviation and Student's t interval of a few independent numbers, such as one per training seed.
+
+    The interval is infinite for one number.
+
+    Raises:
+        ValueError: there are none.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if numbers.size == 0:
+        raise ValueError("there is nothing to average")
+    mean = float(numbers.mean())
+    if numbers.size == 1:
+        return mean, math.nan, Interval(-math.inf, math.inf, confidence)
+    deviation = float(numbers.std(ddof=1))
+    reach = _t_quantile((1 + confidence) / 2, numbers.size - 1) * deviation / math.sqrt(numbers.size)
+    return mean, deviation, Interval(mean - reach, mean + reach, confidence)
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Adjusted p-values: each is compared with the level itself, and no more than that share of families errs at all.
 

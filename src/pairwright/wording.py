@@ -75,3 +75,28 @@ def findings(comparison: Mapping[str, Any]) -> list[str]:
     """What the primary metric says of each model."""
     rows = [row for row in comparison["comparisons"] if row["metric"] == comparison["primary"]]
     return [finding(row, comparison["baseline"], comparison["confidence"]) for row in rows]
+
+
+def concerns(comparison: Mapping[str, Any]) -> list[str]:
+    """What must be said beside a comparison's numbers, most serious first, and which model is best where that was asked."""
+    said = [f"ALARM {each['said']}" for each in comparison.get("alarms", ())]
+    said += [f"Warning: {each}" for each in comparison.get("warnings", ())]
+    return said + ([ranking(comparison)] if "best" in comparison else [])
+
+
+def ranking(comparison: Mapping[str, Any]) -> str:
+    """Which model is best by the primary metric, and from which ones it cannot be told."""
+    best = comparison["best"]
+    head = f"Best by {comparison['primary']}: {best['model']} ({number(best['mean'], digits=4)})"
+    if not best["alike"]:
+        return f"{head}; every other model is worse, with all pairs of models corrected for."
+    rows = {row["model"]: row for row in best["rows"]}
+    shown = ", ".join(_behind(rows[label]) for label in best["alike"])
+    if len(best["alike"]) == len(rows):
+        return f"{head}, but it cannot be told from any other: {shown}. More prompts would tell."
+    return f"{head}; it cannot be told from {shown}. The others are worse."
+
+
+def _behind(row: Mapping[str, Any]) -> str:
+    ends = "no interval" if row["low"] is None else f"{number(row['low'], sign=True)} to {number(row['high'], sign=True)}"
+    return f"{row['model']} ({number(row['difference'], sign=True)}, {ends})"

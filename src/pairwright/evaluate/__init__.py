@@ -4,8 +4,9 @@
 else are scored by :func:`score_collection`.
 """
 
+from pairwright.evaluate.across import compare_runs
 from pairwright.evaluate.compare import compare
 from pairwright.evaluate.folder import check_format, export, outline, score_collection, summary
 from pairwright.evaluate.score import score
 
-__all__ = ["check_format", "compare", "export", "outline", "score", "score_collection", "summary"]
+__all__ = ["check_format", "compare", "compare_runs", "export", "outline", "score", "score_collection", "summary"]

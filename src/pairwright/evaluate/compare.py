@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pairwright import options, stats, wording
 from pairwright.context import Context
-from pairwright.evaluate.join import CompareError, Place, Scored, read_scored
-from pairwright.evaluate.markdown import markdown
+from pairwright.evaluate import best, concerns
+from pairwright.evaluate.formats import FORMATS
+from pairwright.evaluate.join import CompareError, Pairs, Scored, paired, read_scored
+from pairwright.evaluate.lineage import Ancestry
 from pairwright.records import Column, Unscored
 from pairwright.store import Node, write_json, write_text
 
-VERSION = 1
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """One metric of two models at the places where both have a number."""
-
-    places: tuple[Place, ...]
-    treatment: tuple[float, ...]
-    baseline: tuple[float, ...]
-    unscored: int
-    """Places that both models have and at least one has no number for."""
-    unmatched: int
-    """Places that only one of the two has."""
-
-    @property
-    def prompts(self) -> list[str]:
-        return [prompt for prompt, _ in self.places]
+VERSION = 2
 
 
 def compare(chosen: options.Compare, context: Context) -> Node:
     """Compare every model of the ``score`` steps among the inputs with the baseline.
 
-    The result holds ``comparison.json`` (see :func:`comparison`) and ``comparison.md``, the same as a table to read.
+    The result holds ``comparison.json`` (see :func:`comparison`) and the same as tables to read: ``comparison.md``, ``.txt``,
+    ``.csv`` and ``.tex``.
 
     Raises:
         CompareError: no input has scores, a label or column is unknown, or two models share no scored picture.
@@ -46,13 +31,29 @@ def compare(chosen: options.Compare, context: Context) -> Node:
     node = context.node("compare", meaning, [each.fingerprint for each in context.inputs.values()])
     if node.complete:
         return node
-    found = comparison(read_scored(context), chosen)
+    scored = read_scored(context)
+    found = comparison(scored, chosen)
+    found |= _concerns(found, scored, chosen, context)
     write_json(node.path / "comparison.json", found)
-    write_text(node.path / "comparison.md", markdown(found))
+    for suffix, write in FORMATS.items():
+        write_text(node.path / f"comparison{suffix}", write(found))
     node.finish(baseline=found["baseline"], primary=found["primary"], models=found["models"])
-    for each in wording.findings(found):
+    for each in [*wording.findings(found), *wording.concerns(found)]:
         context.progress.say(each)
     return node
+
+
+def _concerns(found: dict[str, Any], scored: Scored, chosen: options.Compare, context: Context) -> dict[str, Any]:
+    """``warnings`` and ``alarms``; see :mod:`pairwright.evaluate.concerns`."""
+    ancestry = Ancestry(context.store)
+    lineages = {label: ancestry.of(node) for label, node in scored.pictures.items()}
+    for name in chosen.aimed:
+        _known("aimed", name, [column.name for column in scored.columns])
+    reward = scored.rewards.get(found["primary"], found["primary"])
+    return {
+        "warnings": concerns.warnings(found, lineages, list(scored.texts.values()), reward),
+        "alarms": concerns.alarms(found, concerns.aimed_at(lineages, scored.rewards, chosen.aimed)),
+    }
 
 
 def comparison(scored: Scored, chosen: options.Compare) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def comparison(scored: Scored, chosen: options.Compare) -> dict[str, Any]:
     by_name = {column.name: column for column in scored.columns}
     for row in rows:
         row["verdict"] = _verdict(row, by_name[row["metric"]], 1 - chosen.confidence)
+    ranking = {"best": best.best(scored, by_name[primary], chosen)} if chosen.best else {}
     return {
         "baseline": baseline,
         "primary": primary,
@@ -85,6 +87,7 @@ def comparison(scored: Scored, chosen: options.Compare) -> dict[str, Any]:
         "prompts": len({prompt for prompt, _ in scored.categories}),
         "metrics": [_metric(scored, column, primary) for column in scored.columns],
         "comparisons": rows,
+        **ranking,
     }
 
 
@@ -109,7 +112,7 @@ def _metric(scored: Scored, column: Column, primary: str) -> dict[str, Any]:
 
 
 def _row(scored: Scored, column: Column, label: str, baseline: str, chosen: options.Compare) -> dict[str, Any]:
-    pairs = _pair(scored.values[label][column.name], scored.values[baseline][column.name])
+    pairs = paired(scored.values[label][column.name], scored.values[baseline][column.name])
     if not pairs.places:
         raise CompareError(
             f"{label!r} and {baseline!r} share no picture scored by {column.name} "
@@ -126,23 +129,7 @@ def _row(scored: Scored, column: Column, label: str, baseline: str, chosen: opti
     }
 
 
-def _pair(treatment: dict[Place, float | Unscored], baseline: dict[Place, float | Unscored]) -> _Pairs:
-    shared = sorted(treatment.keys() & baseline.keys())
-    kept = [
-        (place, left, right)
-        for place, left, right in ((place, treatment[place], baseline[place]) for place in shared)
-        if not isinstance(left, Unscored) and not isinstance(right, Unscored)
-    ]
-    return _Pairs(
-        tuple(place for place, _, _ in kept),
-        tuple(left for _, left, _ in kept),
-        tuple(right for _, _, right in kept),
-        unscored=len(shared) - len(kept),
-        unmatched=len(treatment.keys() ^ baseline.keys()),
-    )
-
-
-def _measure(pairs: _Pairs, column: Column, chosen: options.Compare) -> dict[str, Any]:
+def _measure(pairs: Pairs, column: Column, chosen: options.Compare) -> dict[str, Any]:
     how: dict[str, Any] = {"resamples": chosen.resamples, "confidence": chosen.confidence, "seed": chosen.seed}
     gain = stats.paired_difference(pairs.treatment, pairs.baseline, pairs.prompts, **how)
     won = stats.win_rate(pairs.treatment, pairs.baseline, pairs.prompts, higher_is_better=column.higher_is_better, **how)
@@ -165,14 +152,14 @@ def _measure(pairs: _Pairs, column: Column, chosen: options.Compare) -> dict[str
     }
 
 
-def _categories(scored: Scored, pairs: _Pairs, column: Column, chosen: options.Compare) -> Iterator[dict[str, Any]]:
+def _categories(scored: Scored, pairs: Pairs, column: Column, chosen: options.Compare) -> Iterator[dict[str, Any]]:
     """The same within each category, where there are several. Not corrected: they describe, they do not decide."""
     names = sorted({scored.categories[place] for place in pairs.places})
     if len(names) < 2:
         return
     for name in names:
         rows = [index for index, place in enumerate(pairs.places) if scored.categories[place] == name]
-        part = _Pairs(
+        part = Pairs(
             tuple(pairs.places[index] for index in rows),
             tuple(pairs.treatment[index] for index in rows),
             tuple(pairs.baseline[index] for index in rows),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pairwright import scoring
 from pairwright.context import Context
 from pairwright.errors import Explained
+from pairwright.evaluate import diversity
 from pairwright.records import Column, Unscored
 from pairwright.store import Node
 
@@ -28,6 +29,47 @@ class Scored:
     values: dict[str, dict[str, dict[Place, float | Unscored]]]
     """By model label, then column name."""
     categories: dict[Place, str]
+    texts: dict[str, str] = field(default_factory=dict)
+    """What a prompt says, by its name in places."""
+    rewards: dict[str, str] = field(default_factory=dict)
+    """Which reward reports a column."""
+    pictures: dict[str, Node] = field(default_factory=dict)
+    """By model label."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One metric of two models at the places where both have a number."""
+
+    places: tuple[Place, ...]
+    treatment: tuple[float, ...]
+    baseline: tuple[float, ...]
+    unscored: int
+    """Places that both models have and at least one has no number for."""
+    unmatched: int
+    """Places that only one of the two has."""
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompt of each place."""
+        return [prompt for prompt, _ in self.places]
+
+
+def paired(treatment: dict[Place, float | Unscored], baseline: dict[Place, float | Unscored]) -> Pairs:
+    """One metric of two models, place by place."""
+    shared = sorted(treatment.keys() & baseline.keys())
+    kept = [
+        (place, left, right)
+        for place, left, right in ((place, treatment[place], baseline[place]) for place in shared)
+        if not isinstance(left, Unscored) and not isinstance(right, Unscored)
+    ]
+    return Pairs(
+        tuple(place for place, _, _ in kept),
+        tuple(left for _, left, _ in kept),
+        tuple(right for _, _, right in kept),
+        unscored=len(shared) - len(kept),
+        unmatched=len(treatment.keys() ^ baseline.keys()),
+    )
 
 
 def read_scored(context: Context) -> Scored:
@@ -46,27 +88,35 @@ def read_scored(context: Context) -> Scored:
     if any(record["pictures"] != records[0]["pictures"] for record in records):
         raise CompareError("the score steps to compare are of different pictures; compare them in steps of their own")
     columns = [Column(each["name"], each["unit"], each["higher_is_better"]) for record in records for each in record["columns"]]
-    categories: dict[Place, str] = {}
-    values: dict[str, dict[str, dict[Place, float | Unscored]]] = {}
+    diverse = next((record["diversity"] for record in records if "diversity" in record), None)
+    if diverse:
+        columns.append(diversity.column(diverse["by"]))
+    rewards = {each["name"]: each["reward"] for record in records for each in record["columns"]}
+    scored = Scored(tuple(columns), {}, {}, rewards=rewards)
     for label, fingerprint in records[0]["pictures"].items():
-        places = _places(context.store.open("pictures", fingerprint), categories)
-        values[label] = {}
+        scored.pictures[label] = context.store.open("pictures", fingerprint)
+        places = _places(scored.pictures[label], scored)
+        values = scored.values[label] = {}
         for record in records:
             for digest in record["tables"][label].values():
                 node = context.store.open(scoring.VERB, digest)
                 scores = scoring.read_scores(node)
                 for column in scoring.read_columns(node):
-                    values[label][column.name] = {place: _number(scores[key], column.name) for key, place in places.items()}
-    return Scored(tuple(columns), values, categories)
+                    values[column.name] = {place: _number(scores[key], column.name) for key, place in places.items()}
+        if diverse:
+            rows = context.store.open(diversity.VERB, diverse["tables"][label]).rows()
+            values[diversity.VERB] = {(row["prompt"], 0): row["diversity"] for row in rows}
+    return scored
 
 
-def _places(pictures: Node, categories: dict[Place, str]) -> dict[str, Place]:
-    """The place of every picture, by id; ``categories`` is filled on the way."""
+def _places(pictures: Node, scored: Scored) -> dict[str, Place]:
+    """The place of every picture, by id; categories and texts are filled on the way."""
     places = {}
     for row in pictures.rows(columns=["id", "caption", "prompt_id", "category", "index"]):
         place = (row["prompt_id"] or row["caption"], int(row["index"]))
         places[row["id"]] = place
-        categories[place] = row["category"] or ""
+        scored.categories[place] = row["category"] or ""
+        scored.texts[place[0]] = row["caption"] or ""
     return places
 
 

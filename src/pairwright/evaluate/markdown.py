@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pairwright.wording import findings, number, percent, probability
+from pairwright.wording import concerns, findings, number, percent, probability
 
 _NOTES = (
     "The difference is the model's mean minus the baseline's, paired by prompt and initial noise; all prompts weigh the same. "
@@ -17,25 +17,30 @@ _NOTES = (
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The table of ``comparison.md``."""
-    names = ["metric", "model", found["baseline"], "difference", f"{percent(found['confidence'])} interval", "won", "p"]
-    names += ["p (Holm)", "detectable", "prompts", "pictures", "dropped"]
+    names, *rows = records(found)
     lines = [
-        *(f"- {each}" for each in findings(found)),
+        *(f"- {each}" for each in [*findings(found), *concerns(found)]),
         "",
         _line(names),
         "|---|---|" + "---:|" * (len(names) - 2),
-        *(_table_row(row, found) for row in found["comparisons"]),
+        *(_line([f"**{row[0]}**" if row[0] == found["primary"] else row[0], *row[1:]]) for row in rows),
         "",
         _NOTES.format(resamples=found["resamples"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table_row(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    metric = f"**{row['metric']}**" if row["metric"] == found["primary"] else row["metric"]
+def records(found: Mapping[str, Any]) -> list[list[str]]:
+    """The table's header and rows, as text."""
+    names = ["metric", "model", found["baseline"], "difference", f"{percent(found['confidence'])} interval", "won", "p"]
+    names += ["p (Holm)", "detectable", "prompts", "pictures", "dropped"]
+    return [names, *(_cells(row) for row in found["comparisons"])]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
     bounds = "none" if row["low"] is None else f"{number(row['low'], sign=True)} .. {number(row['high'], sign=True)}"
-    cells = [
-        metric,
+    return [
+        row["metric"],
         row["model"],
         number(row["baseline_mean"]),
         number(row["difference"], sign=True),
@@ -48,7 +53,6 @@ def _table_row(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         str(row["pictures"]),
         str(row["unscored"] + row["unmatched"]),
     ]
-    return _line(cells)
 
 
 def _line(cells: Sequence[str]) -> str:

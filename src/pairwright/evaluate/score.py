@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
-from pairwright import options, resolve, scoring
+from pairwright import options, resolve, scoring, suggestions
 from pairwright.context import Context
 from pairwright.errors import Explained
+from pairwright.evaluate import diversity
 from pairwright.store import Node, write_json
 
 VERSION = 1
@@ -25,18 +28,22 @@ def score(chosen: options.Score, context: Context) -> Node:
 
         {"pictures": {label: fingerprint of the "pictures" node},
          "tables": {label: {reward: fingerprint of the "scores" node}},
-         "columns": [{"reward", "name", "unit", "higher_is_better"}, ...]}
+         "columns": [{"reward", "name", "unit", "higher_is_better"}, ...],
+         "diversity": {"by": what is compared, "tables": {label: fingerprint of the "diversity" node}}, where it is asked for}
 
     Raises:
         ScoreError: no input has pictures of models, two inputs use one label, or two rewards report one column.
         pairwright.plugins.PluginError: an unknown reward or option.
     """
     meaning = {"version": VERSION, "rewards": [resolve.meaning("rewards", each) for each in chosen.rewards]}
+    if chosen.diversity:
+        meaning["diversity"] = chosen.diversity
     node = context.node("score", meaning, [each.fingerprint for each in context.inputs.values()])
     if node.complete:
         return node
     models = _models(context)
     named = _named(chosen.rewards)
+    diverse = _diversity(chosen, models, context)
     scored = scoring.score_sets(
         context.store,
         {label: scoring.Stored(pictures) for label, pictures in models.items()},
@@ -54,13 +61,29 @@ def score(chosen: options.Score, context: Context) -> Node:
         for name, each in zip(names, next(iter(scored.values())), strict=True)
         for column in scoring.read_columns(each)
     ]
-    _distinct([column["name"] for column in columns])
-    write_json(
-        node.path / "tables.json",
-        {"pictures": {label: each.fingerprint for label, each in models.items()}, "tables": tables, "columns": columns},
-    )
-    node.finish(parts=parts, models=list(models), rewards=names, unscored=unscored)
+    _distinct([*(column["name"] for column in columns), *([diversity.VERB] if chosen.diversity else [])])
+    record: dict[str, Any] = {"pictures": {label: each.fingerprint for label, each in models.items()}, "tables": tables}
+    record["columns"] = columns
+    if chosen.diversity:
+        record["diversity"] = {"by": chosen.diversity, "tables": {label: each.fingerprint for label, each in diverse.items()}}
+    write_json(node.path / "tables.json", record)
+    node.finish(parts=[*parts, *diverse.values()], models=list(models), rewards=names, unscored=unscored)
     return node
+
+
+def _diversity(chosen: options.Score, models: Mapping[str, Node], context: Context) -> dict[str, Node]:
+    """The diversity of each model's pictures, by label; nothing where it is not asked for."""
+    if not chosen.diversity:
+        return {}
+    by = next((each for each in chosen.rewards if each.name == chosen.diversity), None)
+    if by is None and chosen.diversity != diversity.PIXELS:
+        names = [each.name for each in chosen.rewards]
+        raise ScoreError(
+            f"diversity = {chosen.diversity!r} names no reward of this step."
+            + suggestions.hint(chosen.diversity, ["pixels", *names])
+        )
+    how: dict[str, Any] = {"batch": chosen.batch_size, "device": chosen.device, "progress": context.progress}
+    return {label: diversity.measure(context.store, node, by, **how) for label, node in models.items()}
 
 
 def _models(context: Context) -> dict[str, Node]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pairwright.options._base import Model, Options, RewardPlugin, execution
+from pairwright.options._base import FALSE_IS_NONE, Model, Options, RewardPlugin, execution
 
 
 def _without_false(value: Any) -> Any:
@@ -33,6 +33,13 @@ class PromptSet(Options):
         return {"name": value} if isinstance(value, str) else value
 
 
+PROTOCOLS: dict[str, dict[str, int | float | str]] = {
+    name: {"guidance": guidance, "steps": steps, "resolution": 512, "per_prompt": 5, "sampler": "model", "negative_prompt": ""}
+    for name, guidance, steps in (("sd15-paper", 7.5, 50), ("sd35-paper", 4.5, 40))
+}
+"""How the first paper (arXiv 2605.19839) makes the pictures that it judges."""
+
+
 class Generate(Options):
     """Pictures of several models for the same prompts and the same initial noise."""
 
@@ -41,6 +48,10 @@ class Generate(Options):
     takes an inherited model away."""
     prompts: PromptSet
     """What is asked for."""
+    protocol: Annotated[Literal["sd15-paper", "sd35-paper"] | None, FALSE_IS_NONE] = None
+    """The paper's settings by name: 5 pictures of 512 pixels per prompt, no negative prompt, the model's own sampler;
+    ``sd15-paper``: guidance 7.5, 50 steps; ``sd35-paper``: guidance 4.5, 40 steps. A field that is given and says otherwise is an
+    error."""
     per_prompt: int = Field(5, ge=1)
     """Pictures per prompt; picture ``i`` of a prompt has the same initial noise for every model."""
     resolution: int = Field(512, ge=32, le=8192)
@@ -56,12 +67,33 @@ class Generate(Options):
     batch_size: int = execution(8, ge=1)
     device: str = execution("auto")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_protocol(cls, value: Any) -> Any:
+        name = value.get("protocol") if isinstance(value, dict) else None
+        if name is None or name not in PROTOCOLS:
+            return value
+        for field, wanted in PROTOCOLS[name].items():
+            if field in value and value[field] != wanted:
+                raise ValueError(
+                    f"protocol = {name!r} means {field} = {wanted!r}, and {field} = {value[field]!r} is given; "
+                    "leave one of the two out (protocol = false takes an inherited one away)"
+                )
+        return {**value, **PROTOCOLS[name]}
+
+    def meaning(self) -> dict[str, Any]:
+        """What is fingerprinted: the settings, and not the name that stands for them."""
+        return {name: value for name, value in super().meaning().items() if name != "protocol"}
+
 
 class Score(Options):
     """Scores pictures with any rewards; each is a table of its own."""
 
     rewards: tuple[RewardPlugin, ...] = Field(min_length=1)
     """Which rewards; prompts are those that the pictures were made for."""
+    diversity: str | None = None
+    """Also how much the pictures of a prompt differ: by ``pixels`` (8 x 8 thumbnails), or by the image features of one of the
+    rewards (``pickscore``, ``clipscore``). Needs at least 2 pictures per prompt. Default: not measured."""
     batch_size: int = execution(32, ge=1)
     device: str = execution("auto")
     devices: tuple[str, ...] = execution(())
@@ -74,7 +106,12 @@ class Compare(Options):
     baseline: str | None = None
     """Label of the model that the others are compared with; default: the first."""
     primary: str | None = None
-    """The one column that decides, chosen beforehand, that curation did not use; default: the first column."""
+    """The one column that decides, chosen beforehand, by whose reward no pair was chosen; default: the first column."""
+    aimed: tuple[str, ...] = ()
+    """Columns that training aimed at, beside those whose rewards chose the pairs: what rises there is no proof, and what falls
+    elsewhere meanwhile is an alarm."""
+    best: bool = False
+    """Also say which model is best by the primary column, and which ones cannot be told from it (checkpoints of a training)."""
     resamples: int = Field(10_000, ge=100)
     """Bootstrap resamples over prompts."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
