@@ -6,8 +6,8 @@ The photograph is the winner; the same photograph with its salient region repain
 
 **The lazy order.** The paper repaints every candidate and keeps the top k by a score *of the photograph*. Ranking first
 and repainting in descending order until k have passed the gap gives the identical set, since whether a candidate
-passes depends on that candidate alone (every repaint is seeded by its picture's id). ``eager = true`` is the
-published order.
+passes depends on that candidate alone (every repaint is seeded by its picture's id). Filters that are thresholds are asked
+cheap ones first (:mod:`pairwright.curate.order`). ``eager = true`` is the published order.
 
 Everything expensive is its own result in the store (views, scores, repaints, gap scores), in shards whose membership
 is fixed before work starts. A killed run goes on at the shard where it was; another ``top`` or another gap repaints
@@ -24,8 +24,8 @@ from typing import Any
 from pairwright import plugins, resolve, scoring, selection, tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import views
+from pairwright.curate.choosing import Choice, CurationError, Ranking
 from pairwright.curate.repaint import Outcome, Repaints
-from pairwright.errors import Explained
 from pairwright.options import Curate, Filter, Gap, Keep, Plugin
 from pairwright.protocols import Source
 from pairwright.records import Pair, Picture, Rejected
@@ -36,12 +36,7 @@ from pairwright.tables import PictureIndex
 VERSION = 1
 ROWS_PER_SHARD = 64
 
-Ranking = dict[str, float | None]
-"""The candidates in the order in which they are repainted, each with the score that ranks it, where there is one."""
-
-
-class CurationError(Explained, RuntimeError):
-    """Curation that cannot give pairs; the message says at which step everything was lost."""
+__all__ = ["CurationError", "curate"]
 
 
 def curate(options: Curate, context: Context) -> Node:
@@ -71,14 +66,15 @@ def curate(options: Curate, context: Context) -> Node:
 
 def _curate(node: Node, source: Source, options: Curate, context: Context, funnel: Funnel, vetoed: Mapping[str, str]) -> Node:
     started = time.monotonic()
-    bench = _Bench(options, context, views.prepare(source, options, context, funnel), funnel, vetoed)
-    ranking = bench.rank(bench.filtered())
+    bench = _Bench(options, context, views.prepare(source, options, context, funnel))
+    choice = Choice(options, bench.index.ids, bench.numbers, funnel, vetoed, context.progress)
+    ranking = choice.rank(choice.filtered())
     repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer)
-    threshold = bench.threshold(repaints)
-    passed, tried = bench.walk(repaints, threshold)
-    kept = bench.best(passed)
+    threshold = choice.threshold(repaints)
+    passed, tried = choice.walk(repaints, threshold)
+    kept = choice.best(passed)
     funnel.rejected += [Rejected(each, "not reached", "enough had passed") for each in list(ranking)[tried:]]
-    _write(node, kept, ranking, bench)
+    _write(node, kept, ranking, bench, funnel)
     node.finish(
         parts=[bench.pictures, *bench.scores, *repaints.nodes],
         funnel=funnel.steps,
@@ -112,14 +108,11 @@ def _with_reward(rule: Filter | Gap | Keep) -> dict[str, Any]:
 
 @dataclass
 class _Bench:
-    """What the steps of one curation share: the views, the funnel, and each reward, built once."""
+    """What the steps of one curation share: the views, and each reward, built once."""
 
     options: Curate
     context: Context
     pictures: Node
-    funnel: Funnel
-    vetoed: Mapping[str, str]
-    """Reasons by pair."""
     scores: list[Node] = field(default_factory=list)
     """Score tables made on the way."""
 
@@ -134,92 +127,15 @@ class _Bench:
             scoring.Scorer(plugin, self.options.batch_size, self.options.device, self.context.progress),
         )
 
-    def filtered(self) -> list[str]:
-        """The ids that pass every filter, in the order of the source."""
-        ids = list(self.index.ids)
-        for rule in self.options.filters:
-            name = rule.column or rule.reward.name
-            kept, rejected = selection.apply(rule.rule, rule.value, self._numbers(ids, rule), name)
-            self.funnel.add(name, len(ids), rejected)
-            ids = kept
-        if not ids:
-            raise CurationError(f"no picture is left: {self.funnel.losses()}")
-        return ids
-
-    def rank(self, ids: list[str]) -> Ranking:
-        """The order in which candidates are repainted: by the score that decides who is kept, highest first."""
-        if self.options.keep is None:
-            return dict.fromkeys(ids)
-        scores = self._numbers(ids, self.options.keep)
-        ordered, unscored = selection.ranked(scores, "rank")
-        if unscored:
-            self.funnel.add("rank", len(ids), unscored)
-        return {each: value for each in ordered if isinstance(value := scores[each], float)}
-
-    def threshold(self, repaints: Repaints) -> float | None:
-        """The least gap: given, or a quantile of the pilot's; None where nothing is asked."""
-        gap = self.options.gap
-        if gap is None or gap.pilot_quantile is None:
-            return gap.at_least if gap else None
-        outcomes = [outcome for shard in repaints.spread(gap.pilot) for outcome in repaints.shard(shard)]
-        gaps = [outcome.gap for outcome in outcomes if outcome.gap is not None]
-        if not gaps:
-            reasons = sorted({each.failed.reason for each in outcomes if each.failed})
-            raise CurationError(f"none of the pilot's {len(outcomes)} pictures could be repainted and scored: {'; '.join(reasons)}")
-        # Never below 0: a pair whose loser scores higher would teach the wrong side.
-        return max(0.0, selection.quantile(gaps, gap.pilot_quantile))
-
-    def walk(self, repaints: Repaints, threshold: float | None) -> tuple[list[Outcome], int]:
-        """Repaint down the ranking until enough have passed. Returns those that passed, and how many were tried."""
-        keep = self.options.keep
-        wanted = keep.top if keep and not self.options.eager else None
-        passed: list[Outcome] = []
-        lost: list[Rejected] = []
-        tried = 0
-        with self.context.progress.task("repaint", wanted or repaints.candidates) as task:
-            for shard in range(repaints.shards):
-                if wanted is not None and len(passed) >= wanted:
-                    break
-                outcomes = repaints.shard(shard)
-                verdicts = [each.rejected(threshold) or self._veto(each) for each in outcomes]
-                here = [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is None]
-                passed += here
-                lost += filter(None, verdicts)
-                tried += len(outcomes)
-                # The lazy order is done when enough have passed, the published one when all were tried.
-                done = min(len(here), max(0, wanted - len(passed) + len(here))) if wanted is not None else len(outcomes)
-                task.advance(done, tried=str(tried), passed=str(len(passed)))
-        entered = tried
-        for step in ("mask", "repaint", *(["gap"] if self.options.gap else []), *(["veto"] if self.vetoed else [])):
-            left = [each for each in lost if each.step == step]
-            self.funnel.add(step, entered, left)
-            entered -= len(left)
-        return passed, tried
-
-    def _veto(self, outcome: Outcome) -> Rejected | None:
-        if outcome.id not in self.vetoed:
-            return None
-        reason = self.vetoed[outcome.id]
-        return Rejected(outcome.id, "veto", f"vetoed: {reason}" if reason else "vetoed")
-
-    def best(self, passed: list[Outcome]) -> list[Outcome]:
-        """Those that are kept, of those that passed."""
-        if self.options.keep:
-            top = self.options.keep.top
-            self.funnel.add("keep", len(passed), [Rejected(each.id, "keep", f"not among the top {top}") for each in passed[top:]])
-            passed = passed[:top]
-        if not passed:
-            raise CurationError(f"no pair is left: {self.funnel.losses()}")
-        return passed
-
-    def _numbers(self, ids: Sequence[str], rule: Filter | Keep) -> dict[str, Number]:
+    def numbers(self, ids: Sequence[str], rule: Filter | Keep) -> dict[str, Number]:
+        """What a rule's reward gives for these pictures; scored where that is not in the store yet."""
         node = self.scorer(rule.reward).some(self.context.store, self.pictures, ids)
         self.scores.append(node)
         scores = scoring.read_scores(node)
         return {each: selection.number(scores[each], rule.column) for each in ids}
 
 
-def _write(node: Node, kept: Sequence[Outcome], ranking: Ranking, bench: _Bench) -> None:
+def _write(node: Node, kept: Sequence[Outcome], ranking: Ranking, bench: _Bench, funnel: Funnel) -> None:
     perturbation = resolve.meaning("perturbations", bench.options.perturbation)
     places = {each: place for place, each in enumerate(ranking)}
     for shard, start in enumerate(range(0, len(kept), ROWS_PER_SHARD)):
@@ -241,7 +157,7 @@ def _write(node: Node, kept: Sequence[Outcome], ranking: Ranking, bench: _Bench)
             }
             rows.append(tables.pair_row(_pair(outcome, winner, lineage)))
         node.write(shard, rows, tables.PAIRS)
-    _write_rejected(node, bench.funnel)
+    _write_rejected(node, funnel)
 
 
 def _write_rejected(node: Node, funnel: Funnel) -> None:

@@ -1,0 +1,1 @@
+"""What curation costs, against the published scripts."""
