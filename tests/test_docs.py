@@ -51,6 +51,8 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
     monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
     monkeypatch.setattr(cli, "_calibrate", lambda place, chosen: reached.append("calibrate"))
     monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: reached.append("run"))
+    monkeypatch.setattr(cli, "_choose", lambda folder, training, asked: reached.append("checkpoints"))
+    monkeypatch.setattr("pairwright.evaluate.compare_runs", lambda *_: reached.append("compare"))
     monkeypatch.setattr("pairwright.export.export", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
     monkeypatch.setattr("pairwright.export.export_pairs", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
     for part in ("create", "serve", "links", "export", "report"):
