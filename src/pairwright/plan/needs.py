@@ -21,12 +21,23 @@ def plugins_of(chosen: options.Options) -> Iterator[tuple[plugins.Shelf, Plugin]
         yield from (("rewards", each.reward) for each in (chosen.gap, chosen.keep) if each is not None)
     if isinstance(chosen, options.Score):
         yield from (("rewards", each) for each in chosen.rewards)
+    if isinstance(chosen, options.Feedback):
+        yield "perturbations", chosen.editor
+        yield from (("rewards", each) for each in (chosen.reward, *chosen.measures) if each is not None)
+
+
+def speakers_of(chosen: options.Options) -> Iterator[tuple[plugins.Shelf, Plugin]]:
+    """Critics and instructors, whose networks :func:`plugins_of` leaves out: what they take depends on their words."""
+    if isinstance(chosen, options.Feedback):
+        if chosen.critic is not None:
+            yield "critics", chosen.critic
+        yield "instructors", chosen.instructor
 
 
 def needs(step: Step, graph: Graph) -> list[places.Place]:
     """Every model that a step reads, each once, in the order in which it is needed."""
     found: dict[str, places.Place] = {}
-    for shelf, plugin in plugins_of(step.options):
+    for shelf, plugin in [*plugins_of(step.options), *speakers_of(step.options)]:
         names = weights_of(shelf, plugin)
         found |= {name: graph.place(name, "pipeline" if shelf == "perturbations" else "weights") for name in names}
         processor = processor_of(shelf, plugin, found[names[0]].folder) if names else None

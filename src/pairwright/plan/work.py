@@ -7,7 +7,7 @@ from math import ceil, inf
 
 from pairwright.catalogue import TERA, Costs
 from pairwright.literals import option
-from pairwright.options import Compare, Curate, Filter, Generate, Import, Score, Train
+from pairwright.options import Compare, Curate, Feedback, Filter, Generate, Import, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
@@ -69,8 +69,8 @@ class Work:
 def of_step(step: Step, graph: Graph) -> Work:
     """The work of one step, everything computed anew."""
     chosen = step.options
-    if isinstance(chosen, Curate):
-        return curate(step, chosen, graph)
+    if isinstance(chosen, Curate | Feedback):
+        return curate(step, chosen, graph) if isinstance(chosen, Curate) else rich(step, chosen, graph)
     if isinstance(chosen, Import):
         return bring(step, graph)
     if isinstance(chosen, Train):
@@ -222,6 +222,16 @@ def resolution(step: Step, graph: Graph) -> int:
         return step.options.resolution
     sides = [chosen.resolution for name in step.inputs if isinstance(chosen := graph.steps[name].options, Curate | Import)]
     return next((side for side in sides if side), 512)
+
+
+def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
+    """Calls of critic, instructor and editor, at most; how long words take nobody knows beforehand."""
+    count = graph.pairs(step) or graph.pictures(step)
+    if count is not None and chosen.limit is not None:
+        count = min(count, chosen.limit)
+    shown = "an unknown number of" if count is None else f"at most {count:,}"
+    steps = ("critiques, " if chosen.critic else "") + "instructions and edits"
+    return Work(unknown="how many words a model answers", said=[f"{shown} pictures: as many {steps}"])
 
 
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:
