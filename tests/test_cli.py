@@ -12,8 +12,9 @@ import pytest
 from pairwright import cli, options, recipe
 
 VERBS = [
-    *("run", "curate", "import", "train", "generate", "score", "compare", "export", "export model", "export pairs", "report", "plan", "recipes"),
-    *("init", "doctor", "gc", "study", "study create", "study serve", "study links", "study export", "study report"),
+    *("run", "curate", "import", "feedback", "train", "generate", "score", "compare", "report", "plan", "recipes", "doctor", "gc"),
+    *("init", "export", "export model", "export pairs"),
+    *("study", "study create", "study serve", "study links", "study export", "study report"),
 ]
 
 

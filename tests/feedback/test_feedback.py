@@ -29,7 +29,8 @@ PLAIN: dict[str, Any] = {
     "editor": "tests.fakes.tint",
     "reward": "tests.fakes.red",
 }
-COUNT = 70
+COUNT = 40
+"""Two shards."""
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ def test_in_one_step_the_instructor_is_asked_without_a_critique(tmp_path: Path) 
 def test_heat_maps_reach_the_instructor_through_the_store(tmp_path: Path) -> None:
     made(tmp_path)
     with_maps = [each for each in commands.HEARD if isinstance(each, Critique) and each.maps]
-    assert len(with_maps) > 20
+    assert len(with_maps) > 10
     assert all(np.allclose(each.maps["artifact"], 0.6) and each.maps["artifact"].shape == (40, 40) for each in with_maps)
 
 
@@ -150,7 +151,7 @@ def test_a_rerun_asks_nothing_and_another_editor_asks_no_critic_again(tmp_path: 
     assert (len(faults.SEEN), len(tint.TOLD)) == (asked, 2 * told), "another rule edits nothing"
 
 
-@pytest.mark.parametrize(("who", "after"), [(faults, 40), (tint, 3), (tint, 38)])
+@pytest.mark.parametrize(("who", "after"), [(faults, 36), (tint, 3)])
 def test_a_killed_run_goes_on_at_its_shard_and_ends_the_same(tmp_path: Path, who: Any, after: int) -> None:
     whole = made(tmp_path / "whole")
     calls = faults.SEEN if who is faults else tint.TOLD
@@ -168,7 +169,7 @@ def test_a_killed_run_goes_on_at_its_shard_and_ends_the_same(tmp_path: Path, who
 
 def test_a_judge_is_asked_in_both_orders_and_disagreement_is_a_tie(tmp_path: Path) -> None:
     by_reward = made(tmp_path)
-    node = made(tmp_path, judge="tests.fakes.redder")
+    node = made(tmp_path, judge="tests.fakes.redder", reward=False)
     assert len(redder.ASKED) == 2 * sum(node.summary[each] for each in ("edited_won", "flips", "ties"))
     assert set(redder.ASKED) == {(b, a) for a, b in redder.ASKED}
     same = ("kept", "edited_won", "flips", "ties")
@@ -176,7 +177,7 @@ def test_a_judge_is_asked_in_both_orders_and_disagreement_is_a_tie(tmp_path: Pat
     one = lineages(node)[0]
     assert (one["labelled_by"], one["gap"], one["winner_score"]) == ("tests.fakes.redder", None, None)
     with pytest.raises(FeedbackError, match=r"no pair is left: .* dropped at tie \(\d+ x neither is better in both orders"):
-        made(tmp_path, judge={"name": "tests.fakes.redder", "biased": 200.0})
+        made(tmp_path, judge={"name": "tests.fakes.redder", "biased": 200.0}, reward=False)
 
 
 def test_one_label_is_given_and_a_judge_must_be_one(tmp_path: Path) -> None:
@@ -184,8 +185,8 @@ def test_one_label_is_given_and_a_judge_must_be_one(tmp_path: Path) -> None:
         made(tmp_path, judge="tests.fakes.redder", reward="tests.fakes.red")
     with pytest.raises(ValueError, match="either a reward or a judge"):
         made(tmp_path, reward=False)
-    with pytest.raises(PluginError, match=r"rewards/colorfulness has no function 'judge'\. These have: openai"):
-        made(tmp_path, judge="colorfulness")
+    with pytest.raises((PluginError, ValueError), match=r"rewards/colorfulness has no function 'judge'\. These have: openai"):
+        made(tmp_path, judge="colorfulness", reward=False)
 
 
 def test_further_measures_give_the_means_of_both_sides_and_decide_nothing(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_further_measures_give_the_means_of_both_sides_and_decide_nothing(tmp_pa
     means = node.summary["means"]
     assert set(means) == {"tests.fakes.red", "texture"}, "the same reward is not scored twice"
     assert means["tests.fakes.red"]["pictures"] == sum(node.summary[each] for each in ("edited_won", "flips", "ties"))
-    judged = made(tmp_path, judge="tests.fakes.redder", measures=["tests.fakes.red"])
+    judged = made(tmp_path, judge="tests.fakes.redder", reward=False, measures=["tests.fakes.red"])
     assert judged.summary["means"]["tests.fakes.red"] == means["tests.fakes.red"]
     gained = sum((1 if each["edited_won"] else -1) * each["gap"] for each in lineages(node))
     total = means["tests.fakes.red"]["pictures"] * (means["tests.fakes.red"]["edited"] - means["tests.fakes.red"]["original"])

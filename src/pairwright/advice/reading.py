@@ -1,7 +1,7 @@
 """How a critic's and an instructor's words are read. What cannot be read is a reason, and no answer outgrows its limit.
 
-Lengths are limited in words and characters, not in tokens: which tokenizer counts is the editor's affair. English has about 1.3
-tokens a word, so that 25 words stay below 40 of CLIP's 77 tokens; editors encode longer texts in chunks.
+Lengths are limited in words and characters, not in tokens: which tokenizer counts is the editor's affair. :data:`WORDS` leaves room
+for a prompt beside the instruction in CLIP's 77 tokens, and editors read what is longer in pieces.
 """
 
 from __future__ import annotations

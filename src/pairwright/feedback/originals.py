@@ -110,10 +110,12 @@ def _source(options: Feedback, context: Context) -> tuple[Node, str]:
         if (node.path / "models.json").exists():
             listed = json.loads((node.path / "models.json").read_text(encoding="utf-8"))
             if options.model is None and len(listed) > 1:
-                raise FeedbackError(f"step {name!r} has pictures of several models; say which with model." + hint("", listed))
+                raise FeedbackError(
+                    f"step {name!r} has pictures of several models; say which with model." + hint("", listed, listed="There are")
+                )
             label = options.model or next(iter(listed))
             if label not in listed:
-                raise FeedbackError(f"step {name!r} has no model {label!r}." + hint(label, listed))
+                raise FeedbackError(f"step {name!r} has no model {label!r}." + hint(label, listed, listed="There are"))
             found[name] = context.store.open("pictures", listed[label]), "image"
         elif node.shards() and {"winner", "loser"} <= set(pq.read_schema(node.shards()[0]).names):
             found[name] = node, options.side

@@ -80,7 +80,7 @@ class Run:
     @property
     def pair_steps(self) -> list[Step]:
         """The steps that make or bring pairs, in order."""
-        return [step for step in self.steps if step.verb in {"curate", "import"}]
+        return [step for step in self.steps if step.verb in {"curate", "import", "feedback"}]
 
     def step(self, name: str) -> Step | None:
         """The step of that name."""

@@ -86,3 +86,8 @@ def facts(lineage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "repainted", wording.percent(lineage["mask_area"])
     if lineage.get("rank") is not None:
         yield "rank", str(int(lineage["rank"]) + 1)
+    if lineage.get("edited_won") is not None:
+        yield "won", "the edit" if lineage["edited_won"] else "the original"
+    for name in ("critique", "instruction"):
+        if lineage.get(name):
+            yield name, str(lineage[name])

@@ -72,12 +72,15 @@ def render(run: Run) -> str:
     )
 
 
+_MADE = {"curate": "pairs from photographs", "import": "pairs that were brought", "feedback": "pairs of pictures and their edits"}
+
+
 def lead(run: Run) -> str:
     """What was done, in one sentence."""
     parts = []
     for step in run.pair_steps:
         kept = step.summary.get("kept")
-        what = "pairs from photographs" if step.verb == "curate" else "pairs that were brought"
+        what = _MADE.get(step.verb, "pairs")
         parts.append(f"{kept} {what}" if kept is not None else f"{what} (not yet)")
     parts += [f"{step.name}: {step.options.get('objective')} for {step.options.get('steps')} steps" for step in run.of("train")]
     for step in run.of("generate"):
