@@ -24,11 +24,11 @@ class Costs:
 
     parameters: Mapping[str, int]
     """Per network: ``unet`` (or the transformer in its place), ``vae``, ``text_encoder`` (all of CLIP's) and ``t5`` of a
-    pipeline, ``network`` of anything else."""
+    pipeline, ``controlnet`` of what stands beside one, ``network`` of anything else."""
     flop: Mapping[str, float]
     """Floating point operations of one forward, a multiply-add being two: ``unet``, ``encode``, ``decode``, ``text`` of a
-    pipeline, ``score`` of a reward (picture and text), ``map`` of a saliency model. Nothing of a reward that answers in words: how
-    many is not known beforehand."""
+    pipeline, ``controlnet``, ``score`` of a reward (picture and text), ``map`` of a saliency model. Nothing of a model that
+    answers in words: how many is not known beforehand."""
     side: int
     """Pixels of the square picture for which ``flop`` and ``kept`` hold; 0: they do not depend on it."""
     kept: float = 0.0
@@ -95,15 +95,21 @@ _SD35 = Costs(
     flow=True,
     file_bytes=2,
 )
+_TILE = Costs({"controlnet": 361_279_120}, {"controlnet": 0.2833 * TERA}, side=512)
+_TILE_XL = Costs({"controlnet": 1_251_014_160}, {"controlnet": 3.0204 * TERA}, side=1024, file_bytes=2)
 _CLIP_H = Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0)
 _CLIP_L = Costs({"network": 427_616_513}, {"score": (0.1619 + 0.0133) * TERA}, side=0)
 _IMAGEREWARD = Costs({"network": 446_206_689}, {"score": 0.138 * TERA}, side=0)
-_UNIFIEDREWARD = Costs({"network": 8_292_166_656}, {}, side=0, file_bytes=2)
+_QWEN2_5_VL = Costs({"network": 8_292_166_656}, {}, side=0, file_bytes=2)
 
 KNOWN: Mapping[str, Costs] = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": _SD15,
     # Nine input channels instead of four: five more 3 x 3 filters for each of 320 outputs.
     "stable-diffusion-v1-5/stable-diffusion-inpainting": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_535_364}),
+    # Eight: the original's latents beside the noise.
+    "timbrooks/instruct-pix2pix": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_532_484}),
+    "lllyasviel/control_v11f1e_sd15_tile": _TILE,
+    "xinsir/controlnet-tile-sdxl-1.0": _TILE_XL,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
     "stabilityai/stable-diffusion-3.5-medium": _SD35,
     "yuvalkirstain/PickScore_v1": _CLIP_H,
@@ -118,8 +124,13 @@ KNOWN: Mapping[str, Costs] = {
     "zhiyuanyou/DeQA-Score-Mix3": Costs({"network": 7_942_537_216}, {"score": 1.958 * TERA}, side=0, file_bytes=2),
     # At 850 positions: 256 are the picture's, the others those of the instruction and a short prompt.
     "MizzenAI/HPSv3": Costs({"network": 7_748_610_610}, {"score": 13.0 * TERA}, side=0, rough=True, file_bytes=2),
-    "CodeGoat24/UnifiedReward-qwen-7b": _UNIFIEDREWARD,
-    "CodeGoat24/UnifiedReward-2.0-qwen-7b": _UNIFIEDREWARD,
+    "CodeGoat24/UnifiedReward-qwen-7b": _QWEN2_5_VL,
+    "CodeGoat24/UnifiedReward-2.0-qwen-7b": _QWEN2_5_VL,
+    "Qwen/Qwen2.5-VL-7B-Instruct": _QWEN2_5_VL,
+    "lmms-lab/LLaVA-Critic-R1-7B": _QWEN2_5_VL,
+    "lmms-lab/llava-critic-7b": Costs({"network": 8_030_348_832}, {}, side=0, file_bytes=2),
+    "llava-hf/llava-v1.6-mistral-7b-hf": Costs({"network": 7_566_747_648}, {}, side=0, file_bytes=2),
+    "meta-llama/Llama-3.2-11B-Vision-Instruct": Costs({"network": 10_670_220_835}, {}, side=0, file_bytes=2),
     "u2net.pth": Costs({"network": 44_009_869}, {"map": 0.117 * TERA}, side=0),
     "u2netp.pth": Costs({"network": 1_131_181}, {"map": 0.0395 * TERA}, side=0),
 }

@@ -25,8 +25,8 @@ def option(shelf: plugins.Shelf, plugin: Plugin, name: str) -> Any:
 
 
 def weights_of(shelf: plugins.Shelf, plugin: Plugin) -> list[str]:
-    """The weights that a plug-in's networks are read from: its ``model``, and the ``backbone`` that this stands on."""
-    named = (option(shelf, plugin, name) for name in ("model", "backbone"))
+    """The weights of a plug-in's networks: its ``model``, the ``backbone`` below it, the ``controlnet`` beside it."""
+    named = (option(shelf, plugin, name) for name in ("model", "backbone", "controlnet"))
     return [each for each in named if isinstance(each, str)]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from pairwright import plugins, weights
 from pairwright.options import Plugin
 
-WEIGHT_OPTIONS = frozenset({"model", "processor", "backbone"})
+WEIGHT_OPTIONS = frozenset({"model", "processor", "backbone", "controlnet"})
 """Options of any plug-in that name weights (see :mod:`pairwright.weights`)."""
 
 FILE_OPTIONS = frozenset({"rubric", "template", "labels"})

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, EulerAncestralDiscreteScheduler
+from diffusers import ControlNetModel
 
 from tests.miniatures import sd15, sdxl
 
@@ -14,11 +14,11 @@ HINT = (8, 16, 16)
 """Channels of the control image's way down: as many halvings as the miniatures' autoencoder makes."""
 
 
-def write_controlnet(folder: Path, seed: int = 0, *, xl: bool = False, older: bool = False) -> Path:
+def write_controlnet(folder: Path, seed: int = 0, *, xl: bool = False, older: bool = False, hint: tuple[int, ...] = HINT) -> Path:
     """Write ``config.json`` and the weights and return ``folder``; ``older``: as a pickle, which early repositories hold."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = ControlNetModel.from_unet(sdxl.unet() if xl else sd15.unet(), conditioning_embedding_out_channels=HINT)
+        network = ControlNetModel.from_unet(sdxl.unet() if xl else sd15.unet(), conditioning_embedding_out_channels=hint)
         # A new ControlNet adds nothing: its last layers are zeros until they are trained.
         for each in (network.controlnet_cond_embedding.conv_out, *network.controlnet_down_blocks, network.controlnet_mid_block):
             torch.nn.init.normal_(each.weight, std=0.3)
@@ -32,9 +32,11 @@ def write_pix2pix(folder: Path, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)
         sd15.unet(8).save_pretrained(folder / "unet")
-    settings = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    path = folder / "scheduler" / "scheduler_config.json"
+    settings = json.loads(path.read_text())
     kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type", "steps_offset")
-    EulerAncestralDiscreteScheduler(**{name: settings[name] for name in kept}).save_pretrained(folder / "scheduler")
+    named = {"_class_name": "EulerAncestralDiscreteScheduler", "_diffusers_version": "0.36.0"}
+    path.write_text(json.dumps(named | {name: settings[name] for name in kept}, indent=2) + "\n")
     path = folder / "model_index.json"
     index = json.loads(path.read_text())
     index |= {

@@ -167,6 +167,12 @@ def test_a_controlnet_of_another_family_is_refused(folders):
         loaded(folders, controlnet=str(folders / "control-xl"))
 
 
+def test_a_controlnet_for_another_autoencoder_is_refused(folders, tmp_path):
+    write_controlnet(tmp_path, hint=(8, 16, 16, 16))
+    with pytest.raises(weights.WeightsError, match=r"makes pictures smaller by 8, the autoencoder of .* by 4"):
+        loaded(folders, controlnet=str(tmp_path))
+
+
 def test_an_inpainting_model_is_refused(folders, tmp_path):
     with pytest.raises(weights.WeightsError, match="its UNet reads 9 channels"):
         loaded(folders, model=str(write_sd15(tmp_path, inpaint=True)))

@@ -72,7 +72,7 @@ def load(
     if _is_xl(folder):
         kind, networks = "StableDiffusionXLControlNetImg2ImgPipeline", _pipelines.STABLE_DIFFUSION_XL
     pipe, where = _pipelines.assembled(kind, folder, networks, dtype, device, given={"controlnet": network})
-    _agree(model, pipe.unet.config, controlnet, network.config)
+    _agree(model, pipe.unet.config, controlnet, network.config, pipe.vae_scale_factor)
     pipe.scheduler = _pipelines.scheduler(pipe.scheduler, sampler)
     pipeline = _pipelines.TextPipeline(pipe, where)
     return ControlNet(pipeline, LongTexts(pipe, where), steps, guidance, strength, conditioning_scale, with_prompt, batch_size)
@@ -148,7 +148,7 @@ def _is_xl(folder: Path) -> bool:
     return "text_encoder_2" in json.loads(index.read_text(encoding="utf-8"))
 
 
-def _agree(model: str, base: Any, controlnet: str, control: Any) -> None:
+def _agree(model: str, base: Any, controlnet: str, control: Any, factor: int) -> None:
     if base.in_channels != 4:
         raise weights.WeightsError(f"{model}: its UNet reads {base.in_channels} channels; image to image needs one of 4")
     for name in MUST_AGREE:
@@ -157,6 +157,12 @@ def _agree(model: str, base: Any, controlnet: str, control: Any) -> None:
             raise weights.WeightsError(
                 f"{controlnet} is not a ControlNet for {model}: its {name} is {_plain(found)}, the model's {_plain(wanted)}"
             )
+
+    halvings = len(control.conditioning_embedding_out_channels) - 1
+    if 2**halvings != factor:
+        raise weights.WeightsError(
+            f"{controlnet} makes pictures smaller by {2**halvings}, the autoencoder of {model} by {factor}: they do not fit"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,26 @@ def pipeline(name: str, folder: Path | None, side: int) -> Costs | None:
         return found
     known = catalogue.known(name)
     return known.at(side) if known and "unet" in known.parameters else None
+
+
+def controlled(base: Costs | None, name: str, folder: Path | None, side: int) -> Costs | None:
+    """A pipeline with a ControlNet, which runs at every step of its network; None where either is not known.
+
+    Args:
+        base: of the pipeline at ``side`` pixels.
+        name: of the ControlNet.
+        folder: where it is, if it is here.
+        side: pixels.
+    """
+    known = catalogue.known(name)
+    found = networks.controlnet(folder, side) if folder is not None else None
+    if found is None and known is not None and "controlnet" in known.parameters:
+        found = known.at(side)
+    if base is None or found is None:
+        return None
+    flop = {**base.flop, "unet": base.flop["unet"] + found.flop["controlnet"]}
+    rough = base.rough or found.rough
+    return replace(base, parameters={**base.parameters, **found.parameters}, flop=flop, rough=rough)
 
 
 def reward(name: str, path: Path | None) -> Costs | None:

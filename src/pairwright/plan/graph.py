@@ -86,9 +86,14 @@ class Graph:
         return costs.pipeline(base, self.place(base, "pipeline").folder, side) if base else None
 
     def perturbation(self, plugin: Plugin, side: int) -> catalogue.Costs | None:
-        """The same of a perturbation that names a pipeline."""
-        name = option("perturbations", plugin, "model")
-        return costs.pipeline(name, self.place(name, "pipeline").folder, side) if isinstance(name, str) else None
+        """The same of a perturbation that names a pipeline, with the ControlNet that it may name besides."""
+        name, control = (option("perturbations", plugin, each) for each in ("model", "controlnet"))
+        if not isinstance(name, str):
+            return None
+        found = costs.pipeline(name, self.place(name, "pipeline").folder, side)
+        if not isinstance(control, str):
+            return found
+        return costs.controlled(found, control, self.place(control, "weights").folder, side)
 
     def rewards(self, *asked: Plugin) -> list[catalogue.Costs | None]:
         """What rewards cost, by network; see :func:`pairwright.plan.costs.rewards`."""

@@ -116,7 +116,8 @@ def _inference(step: Step, graph: Graph, device: Device) -> Memory:
     sizes: dict[str, float | None] = {}
     for shelf, plugin in plugins_of(step.options):
         number = BYTES.get(str(option(shelf, plugin, "dtype")), 4)
-        for model in weights_of(shelf, plugin):
+        # All of a perturbation's networks are counted together, under its first.
+        for model in weights_of(shelf, plugin)[: 1 if shelf == "perturbations" else None]:
             if shelf == "perturbations":
                 sizes[model] = _pipeline(graph.perturbation(plugin, 512), number, number)
             else:

@@ -39,7 +39,9 @@ def needs(step: Step, graph: Graph) -> list[places.Place]:
     found: dict[str, places.Place] = {}
     for shelf, plugin in [*plugins_of(step.options), *speakers_of(step.options)]:
         names = weights_of(shelf, plugin)
-        found |= {name: graph.place(name, "pipeline" if shelf == "perturbations" else "weights") for name in names}
+        for number, name in enumerate(names):
+            # A perturbation's model is a pipeline; what stands beside it (a ControlNet) is one network.
+            found[name] = graph.place(name, "pipeline" if shelf == "perturbations" and number == 0 else "weights")
         processor = processor_of(shelf, plugin, found[names[0]].folder) if names else None
         if processor is not None and processor not in found:
             found[processor] = graph.place(processor, "processor")

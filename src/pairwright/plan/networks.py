@@ -52,6 +52,23 @@ def _pipeline(folder: Path, side: int) -> Costs | None:
     return Costs(parameters, flop, side, kept, checkpointed, kept_full, adapter(network), flow=_is_transformer(network))
 
 
+@cache
+def controlnet(folder: Path, side: int) -> Costs | None:
+    """What a ControlNet costs, at one step for one picture of ``side`` pixels; None where it is not there."""
+    import torch
+    from diffusers import ControlNetModel
+
+    if not (folder / "config.json").is_file():
+        return None
+    with torch.device("meta"), torch.no_grad(), state_dicts.quietly():
+        network: Any = ControlNetModel.from_config(config(folder)).to(torch.bfloat16)
+        small = side // 2 ** (len(network.config.conditioning_embedding_out_channels) - 1)
+        latents, told = _empty(network.config.in_channels, small, small), _told(network)
+        with _fused_attention():
+            flop = counted(lambda: network(latents, controlnet_cond=_empty(3, side, side), **told))
+    return Costs({"controlnet": size(network)}, {"controlnet": flop}, side)
+
+
 def config(folder: Path) -> dict[str, Any]:
     """A part's ``config.json``."""
     found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))

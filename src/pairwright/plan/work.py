@@ -7,7 +7,7 @@ from math import ceil, inf
 
 from pairwright.catalogue import TERA, Costs
 from pairwright.literals import option
-from pairwright.options import Compare, Curate, Feedback, Filter, Generate, Import, Score, Train
+from pairwright.options import Compare, Curate, Feedback, Filter, Generate, Import, Plugin, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
@@ -26,6 +26,9 @@ SECONDS_PER_BROUGHT_PICTURE = 0.034
 SECONDS_PER_MEGAPIXEL = 0.05
 """Decoding, preparing or encoding a picture of the run's own size on one core."""
 SECONDS_PER_RESAMPLED_ROW = 4e-8
+SECONDS_ON_A_CORE = {"migan": 0.9, "photometric": 0.034}
+"""Of perturbations without a denoising network, for a picture of 512 pixels on one core (measured). MI-GAN's network looks at 512
+pixels whatever the picture's size, and a degradation takes its area's time."""
 SOME_PROMPTS, SOME_PICTURES = 100, 1000
 """What is said instead where nobody knows how many there will be."""
 LEAST_SECONDS = 2.0
@@ -132,23 +135,40 @@ def _repaint(work: Work, chosen: Curate, tried: float, graph: Graph) -> None:
     batch, plugin = chosen.batch_size, chosen.perturbation
     if chosen.saliency is not None:
         work.network(graph.saliency(chosen.saliency), "map", tried, batch)
-    painter = graph.perturbation(plugin, chosen.resolution)
+    if not painted(work, plugin, tried, batch, chosen.resolution, graph):
+        return
+    work.pictures(4 * tried, chosen.resolution)
+    if chosen.gap:
+        for each in graph.rewards(chosen.gap.reward):
+            work.network(each, "score", 2 * tried, batch)
+
+
+def painted(work: Work, plugin: Plugin, count: float, batch: int, side: int, graph: Graph) -> bool:
+    """What a perturbation computes for so many pictures; False where nobody knows."""
+    if plugin.name in SECONDS_ON_A_CORE:
+        area = (side / 512) ** 2 if plugin.name == "photometric" else 1.0
+        each = SECONDS_ON_A_CORE[plugin.name] * area
+        work.seconds += count * each
+        work.said.append(
+            f"{each:.2g} s of one core each" + (", no weights" if plugin.name == "photometric" else ", whatever the size")
+        )
+        return True
+    painter = graph.perturbation(plugin, side)
     steps, strength = option("perturbations", plugin, "steps"), option("perturbations", plugin, "strength")
     guidance = option("perturbations", plugin, "guidance")
     if painter is None or not isinstance(steps, int):
         work.unknown = work.unknown or f"what the perturbation {plugin.name!r} computes"
-        return
+        return False
     run = max(int(steps * float(1.0 if strength is None else strength)), 1)
-    guided = 2 if guidance is None or float(guidance) > 1 else 1
-    work.network(painter, "unet", tried * guided, batch * guided, run)
+    # By the text, and by the picture besides: a forward each, beside the one without either.
+    most = 3 if option("perturbations", plugin, "image_guidance") is not None else 2
+    guided = most if guidance is None or float(guidance) > 1 else 1
+    work.network(painter, "unet", count * guided, batch * guided, run)
     for kind in ("encode", "decode"):
-        work.network(painter, kind, tried, batch)
+        work.network(painter, kind, count, batch)
     work.dtype = str(option("perturbations", plugin, "dtype") or work.dtype)
-    work.pictures(4 * tried, chosen.resolution)
-    work.said.append(f"{run} steps each{', with guidance' if guided == 2 else ''}")
-    if chosen.gap:
-        for each in graph.rewards(chosen.gap.reward):
-            work.network(each, "score", 2 * tried, batch)
+    work.said.append(f"{run} steps each{', with guidance' if guided > 1 else ''}")
+    return True
 
 
 def repaints(chosen: Curate, candidates: float) -> tuple[float, str]:
