@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pairwright import images, places, recipe, tables
 from pairwright.context import Context
@@ -152,6 +153,49 @@ def test_an_own_table_keeps_masks_and_lineage(tmp_path: Path):
     (same,) = tables.pairs(brought(tmp_path, path, source={"name": "datasets", "path": str(path)}, resolution=40))
     assert same.mask is not None
     assert np.array_equal(same.mask, mask)
+
+
+def plain_png(red: int, green: int, blue: int) -> bytes:
+    return images.encode(Image.new("RGB", (32, 32), (red, green, blue)))
+
+
+def test_a_reward_may_say_anew_which_side_wins(tmp_path: Path):
+    same = pickapic_row(90, 1.0, jpg_0=plain_png(100, 0, 0), jpg_1=plain_png(100, 9, 0))
+    blue = pickapic_row(91, 1.0, jpg_0=plain_png(0, 0, 255))
+    path = pickapic(tmp_path / "x.parquet", [*rows(80), same, blue])
+    plain, node = brought(tmp_path, path), brought(tmp_path, path, relabel="tests.fakes.red")
+    before = {pair.id: pair for pair in tables.pairs(plain)}
+    after = list(tables.pairs(node))
+    for pair in after:
+        old = before[pair.id]
+        changed = old.winner.pixels[..., 0].mean() < old.loser.pixels[..., 0].mean()
+        assert pair.lineage["label_changed"] == changed
+        assert (pair.winner.id, pair.loser.id) == ((old.loser.id, old.winner.id) if changed else (old.winner.id, old.loser.id))
+        assert pair.lineage["winner_score"] > pair.lineage["loser_score"]
+        assert pair.lineage["relabelled_by"] == "tests.fakes.red"
+    changes = sum(pair.lineage["label_changed"] for pair in after)
+    assert 10 < changes < len(after) - 10
+    assert node.summary["labels_changed"] == changes
+    assert node.summary["share_changed"] == changes / len(after)
+    assert len(after) == len(before) - 2
+    left = {row["id"]: row["reason"] for row in node.rows("rejected") if row["step"] == "relabel"}
+    assert left == {"x.parquet:80": "equal scores", "x.parquet:81": "winner could not be scored: too blue"}
+    assert node.fingerprint != plain.fingerprint
+    assert "labels_changed" not in plain.summary
+
+
+def test_a_killed_relabelling_ends_the_same(tmp_path: Path):
+    same = pickapic_row(90, 1.0, jpg_0=plain_png(100, 0, 0), jpg_1=plain_png(100, 9, 0))
+    path = pickapic(tmp_path / "x.parquet", [same, *rows(100), same])
+    whole = brought(tmp_path / "whole", path, relabel="tests.fakes.red")
+    with pytest.raises(KeyboardInterrupt):
+        brought(tmp_path / "cut", path, relabel="tests.fakes.red", progress=Killer(80))
+    again = brought(tmp_path / "cut", path, relabel="tests.fakes.red")
+    assert content(again) == content(whole)
+    assert list(again.rows("rejected")) == list(whole.rows("rejected"))
+    assert again.summary["labels_changed"] == whole.summary["labels_changed"]
+    with pytest.raises(ValueError, match="a column of relabel, which is not given"):
+        Import.model_validate({"source": {"name": "pickapic", "path": str(path)}, "column": "red"})
 
 
 def test_where_no_pair_is_left_it_is_said_why(tmp_path: Path):

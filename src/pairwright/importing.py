@@ -1,12 +1,15 @@
 """The verb ``import``: preferences that somebody has already, brought into the store as ``curate`` leaves its pairs.
 
-Ties and what cannot be read are dropped, each with its reason. Shards hold the pairs of 64 preferences each, in the order of
+Ties and what cannot be read are dropped, each with its reason. With ``relabel`` a reward says anew which side wins: the second
+paper's pairs that are aligned with ImageReward. Shards hold the pairs of 64 preferences each, in the order of
 the source; a killed import goes on at the shard where it was and decodes nothing again.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -14,12 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pairwright import images, plugins, tables
+from pairwright import images, plugins, resolve, scoring, selection, tables
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.options import Import
-from pairwright.protocols import PairSource
-from pairwright.records import Pair, Picture, Rejected
+from pairwright.protocols import PairSource, Reward, Row
+from pairwright.records import Pair, Picture, Prompt, Rejected, Unscored
 from pairwright.selection import Funnel
 from pairwright.store import Node
 
@@ -47,8 +50,14 @@ def import_pairs(options: Import, context: Context) -> Node:
     vetoed = context.vetoed
     meaning = {
         "version": VERSION,
-        "options": {**options.meaning(), "source": options.source.name, "least_side": least_side(options)},
+        "options": {
+            **{name: value for name, value in options.meaning().items() if name not in {"relabel", "column"}},
+            "source": options.source.name,
+            "least_side": least_side(options),
+        },
     }
+    if options.relabel is not None:
+        meaning["relabel"] = {"reward": resolve.meaning("rewards", options.relabel), "column": options.column}
     node = context.node("import", meaning | ({"vetoes": dict(sorted(vetoed.items()))} if vetoed else {}), [source.fingerprint()])
     if node.complete:
         return node
@@ -60,7 +69,8 @@ def import_pairs(options: Import, context: Context) -> Node:
     funnel.add("read", read, [Rejected(**row) for row in node.rows("rejected")], by="step")
     if not kept:
         raise ImportingError(f"no pair is left: {funnel.losses() or 'the source holds none'}")
-    node.finish(funnel=funnel.steps, read=read, kept=kept, seconds=round(time.monotonic() - started, 3))
+    said = _relabelled(node, kept) if options.relabel else {}
+    node.finish(funnel=funnel.steps, read=read, kept=kept, **said, seconds=round(time.monotonic() - started, 3))
     return node
 
 
@@ -79,21 +89,26 @@ def _read(source: PairSource, node: Node, options: Import, context: Context) -> 
     done = next((shard for shard in range(shards) if not node.shard(shard).exists()), shards)
     seen = {row["id"] for shard in range(done) for row in node.read_shard(shard, columns=["id"]).to_pylist()}
     items = source.pairs(done * ITEMS_PER_SHARD)
+    reward: Reward | None = resolve.build("rewards", options.relabel, options.device) if options.relabel and done < shards else None
     with context.progress.task("import pairs", read, min(done * ITEMS_PER_SHARD, read)) as task:
         for shard in range(done, shards):
-            kept: list[dict[str, Any]] = []
-            rejected: list[dict[str, str]] = []
+            kept: list[Pair] = []
+            rejected: list[Rejected] = []
             for item in islice(items, ITEMS_PER_SHARD):
                 found = item if isinstance(item, Rejected) else _judged(item, options, seen, context)
                 if isinstance(found, Pair):
                     seen.add(found.id)
-                    kept.append(tables.pair_row(found))
+                    kept.append(found)
                 else:
-                    rejected.append(tables.rejected_row(found))
+                    rejected.append(found)
                 task.advance()
+            judged = _labelled(kept, options, reward) if reward else kept
+            rejected += [each for each in judged if isinstance(each, Rejected)]
+            # What a shard has not kept is not known after an interruption either.
+            seen -= {pair.id for pair, each in zip(kept, judged, strict=True) if isinstance(each, Rejected)}
             # The rejected first: the shard of `data` says that both are there.
-            node.write(shard, rejected, tables.REJECTED, "rejected")
-            node.write(shard, kept, tables.PAIRS)
+            node.write(shard, [tables.rejected_row(each) for each in rejected], tables.REJECTED, "rejected")
+            node.write(shard, [tables.pair_row(each) for each in judged if isinstance(each, Pair)], tables.PAIRS)
 
 
 def _judged(pair: Pair, options: Import, seen: set[str], context: Context) -> Pair | Rejected:
@@ -112,6 +127,41 @@ def _judged(pair: Pair, options: Import, seen: set[str], context: Context) -> Pa
     if pair.mask is not None and pair.mask.shape[::-1] != sizes[0]:
         return Rejected(name, "mask", "its mask has another size than its winner")
     return _fitted(replace(pair, lineage={**pair.lineage, "imported": options.source.name}), options.resolution)
+
+
+def _labelled(pairs: Sequence[Pair], options: Import, reward: Reward) -> list[Pair | Rejected]:
+    """Each pair with the side first that scores higher, or why it has none."""
+    sides = [each.winner for each in pairs] + [each.loser for each in pairs]
+    rows = list(scoring.score_all(reward, sides, [Prompt(each.prompt) for each in pairs] * 2, options.batch_size))
+    return [_turned(*each, options, reward) for each in zip(pairs, rows[: len(pairs)], rows[len(pairs) :], strict=True)]
+
+
+def _turned(pair: Pair, winner: Row, loser: Row, options: Import, reward: Reward) -> Pair | Rejected:
+    assert options.relabel is not None
+    name = str(pair.lineage.get("row", pair.id))
+    columns = [each.name for each in reward.columns]
+    numbers = []
+    for side, row in (("winner", winner), ("loser", loser)):
+        named = row if isinstance(row, Unscored) else dict(zip(columns, row, strict=True))
+        value = selection.number(named, options.column)
+        if isinstance(value, Unscored):
+            return Rejected(name, "relabel", f"{side} could not be scored: {value.reason}")
+        numbers.append(value)
+    if numbers[0] == numbers[1]:
+        return Rejected(name, "relabel", "equal scores")
+    up = next(each.higher_is_better for each in reward.columns if options.column in {None, each.name})
+    changed = (numbers[1] > numbers[0]) == up
+    said = {"relabelled_by": options.relabel.name, "label_changed": changed, "gap_reward": options.relabel.name}
+    first, second = reversed(numbers) if changed else numbers
+    said |= {"winner_score": first, "loser_score": second, "gap": abs(first - second)}
+    sides = (pair.loser, pair.winner) if changed else (pair.winner, pair.loser)
+    return replace(pair, winner=sides[0], loser=sides[1], lineage={**pair.lineage, **said})
+
+
+def _relabelled(node: Node, kept: int) -> dict[str, Any]:
+    """How many labels changed, over every shard, whichever process wrote it."""
+    changed = sum(json.loads(row["lineage"])["label_changed"] for row in node.rows(columns=["lineage"]))
+    return {"labels_changed": changed, "share_changed": changed / kept}
 
 
 def _fitted(pair: Pair, resolution: int | None) -> Pair:
