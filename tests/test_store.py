@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -12,11 +13,12 @@ import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pairwright import tables
 from pairwright.records import Column, Picture, Unscored
-from pairwright.store import Store, StoreError, fingerprint, write_file, write_folder
+from pairwright.store import DiskFullError, Store, StoreError, fingerprint, write_file, write_folder
 
 SCHEMA = tables.schema({"id": pa.string(), "value": pa.float64()})
 
@@ -179,3 +181,61 @@ def test_a_finished_result_that_lost_a_file_is_unfinished_again_and_keeps_the_re
     again = store.node("score", {})
     assert not again.complete
     assert [path.name for path in again.shards()] == ["data-00001.parquet"]
+
+
+def full_disk(path: Path) -> None:
+    path.write_text("half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_one_error_that_names_the_folder_whichever_library_meets_it(tmp_path: Path) -> None:
+    def as_rust_says_it(path: Path) -> None:
+        (path / "half").write_text("")
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(DiskFullError, match="No space left on device") as caught:
+        write_file(tmp_path / "deep" / "file.txt", full_disk)
+    assert str(caught.value).startswith(f"{tmp_path / 'deep'} takes no more")
+    assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(DiskFullError, match="deep takes no more"):
+        write_folder(tmp_path / "deep" / "folder", as_rust_says_it)
+    with pytest.raises(DiskFullError, match="deep takes no more"):
+        write_folder(tmp_path / "deep" / "folder", lambda path: write_file(path / "file.txt", full_disk))
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+def test_other_errors_of_a_write_stay_what_they_are(tmp_path: Path) -> None:
+    def fail(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with pytest.raises(PermissionError):
+        write_file(tmp_path / "file.txt", fail)
+
+
+def test_every_bit_that_flips_among_the_pages_of_a_shard_is_found(tmp_path: Path) -> None:
+    node = Store(tmp_path).node("score", {})
+    node.write(0, [{"id": f"{row:016x}", "value": row / 7} for row in range(40)], SCHEMA)
+    whole = node.read()
+    data = node.shard(0).read_bytes()
+    pages = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    found, silent = 0, 0
+    for place in range(4, pages):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        node.shard(0).write_bytes(flipped)
+        try:
+            same = node.read().equals(whole)
+        except StoreError as error:
+            found += 1
+            assert "data-00000.parquet is damaged" in str(error)  # noqa: PT017 - one of very many
+        else:
+            silent += not same
+    assert silent == 0
+    assert found >= 0.7 * pages, "what else is there are the pages' headers, whose statistics nobody reads"
+
+
+def test_a_shard_from_before_there_were_checksums_is_read(tmp_path: Path) -> None:
+    node = Store(tmp_path).node("score", {})
+    old = pa.Table.from_pylist([{"id": "a", "value": 1.0}], schema=SCHEMA)
+    pq.write_table(old, node.shard(0))
+    assert node.read().equals(old)

@@ -15,9 +15,11 @@ card (``README.md``) lists the tables.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -47,6 +49,19 @@ class StoreError(Explained, RuntimeError):
     """Something in the store is not as it must be; the message names the file."""
 
 
+class DiskFullError(Explained, OSError):
+    """The disk takes no more; the message names the folder. Nothing was written half."""
+
+    def __str__(self) -> str:
+        """Without the number that OSError puts before it."""
+        return str(self.strerror)
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_RUST = re.compile(r"\(os error (\d+)\)")
+"""How safetensors says what the system said."""
+
+
 def fingerprint(verb: str, meaning: Mapping[str, Any], inputs: Sequence[str] = ()) -> str:
     """16 hexadecimal digits that stand for a step: what it does, how exactly, and to what.
 
@@ -59,19 +74,24 @@ def fingerprint(verb: str, meaning: Mapping[str, Any], inputs: Sequence[str] = (
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place durably and atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        _flush(temporary)
-        temporary.chmod(0o644)  # mkstemp's 0600 would keep colleagues out of a shared store
-        temporary.replace(path)
-        _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place durably and atomically.
+
+    Raises:
+        DiskFullError: there is no room; neither the file nor a part of it is there.
+    """
+    with _room(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            _flush(temporary)
+            temporary.chmod(0o644)  # mkstemp's 0600 would keep colleagues out of a shared store
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,20 +108,42 @@ def write_folder(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary folder beside ``path``, then put it in place durably and atomically.
 
     An existing ``path`` stays: whoever was first has written the same.
+
+    Raises:
+        DiskFullError: there is no room; nothing of the folder is there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+    with _room(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+        try:
+            write(temporary)
+            for file in sorted(temporary.rglob("*")):
+                _flush(file)
+            _flush(temporary)
+            temporary.chmod(0o755)
+            if not path.exists():
+                temporary.rename(path)
+                _flush(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Turns what libraries say of a full disk, each in its own words, into one error that names the folder."""
     try:
-        write(temporary)
-        for file in sorted(temporary.rglob("*")):
-            _flush(file)
-        _flush(temporary)
-        temporary.chmod(0o755)
-        if not path.exists():
-            temporary.rename(path)
-            _flush(path.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number is None and (said := _RUST.search(str(error))):
+            number = int(said.group(1))
+        if number not in _FULL:
+            raise
+        raise DiskFullError(
+            number,
+            f"{folder} takes no more ({os.strerror(number)}): nothing was written half, and what was finished is kept. "
+            "Make room and run the same command again: it goes on where it was.",
+        ) from error
 
 
 def replace_folder(path: Path, write: Callable[[Path], object]) -> None:
@@ -174,7 +216,7 @@ class Node:
     def write(self, index: int, rows: Sequence[Mapping[str, Any]] | pa.Table, schema: pa.Schema, table: Table = "data") -> None:
         """Write one shard whole. ``schema`` comes from :mod:`pairwright.tables`."""
         content = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        write_file(self.shard(index, table), lambda temporary: pq.write_table(content, temporary, row_group_size=ROWS_PER_GROUP))
+        write_file(self.shard(index, table), lambda temporary: _write_shard(content, temporary))
 
     def read(self, table: Table = "data", columns: Sequence[str] | None = None) -> pa.Table:
         """All shards of a table as one, in order. An absent table has no rows and no columns.
@@ -245,6 +287,11 @@ class Node:
         )
 
 
+def _write_shard(content: pa.Table, path: Path) -> None:
+    # With a checksum per page, so that a bit that flips on the disk is an error and not another picture or score.
+    pq.write_table(content, path, row_group_size=ROWS_PER_GROUP, write_page_checksum=True)
+
+
 @contextmanager
 def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
     """A shard, to be read in parts.
@@ -253,9 +300,9 @@ def open_shard(path: Path) -> Iterator[pq.ParquetFile]:
         StoreError: it cannot be read.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path} is damaged ({error}); remove it and run again: it is computed anew") from error
 
 
