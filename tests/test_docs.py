@@ -45,7 +45,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("mine", "laptop"):
+    for name in ("mine", "laptop", "rich"):
         (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nextends = "tiny"\n')
     reached: list[str] = []
     monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))

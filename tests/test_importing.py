@@ -169,11 +169,14 @@ def test_a_reward_may_say_anew_which_side_wins(tmp_path: Path):
     for pair in after:
         old = before[pair.id]
         changed = old.winner.pixels[..., 0].mean() < old.loser.pixels[..., 0].mean()
-        assert pair.lineage["label_changed"] == changed
+        said: dict[str, Any] = dict(pair.lineage)
+        assert said["label_changed"] == changed
         assert (pair.winner.id, pair.loser.id) == ((old.loser.id, old.winner.id) if changed else (old.winner.id, old.loser.id))
-        assert pair.lineage["winner_score"] > pair.lineage["loser_score"]
-        assert pair.lineage["relabelled_by"] == "tests.fakes.red"
-    changes = sum(pair.lineage["label_changed"] for pair in after)
+        assert said["winner_score"] > said["loser_score"]
+        assert said["relabelled_by"] == "tests.fakes.red"
+        uids = old.lineage["winner_uid"], old.lineage["loser_uid"]
+        assert (said["winner_uid"], said["loser_uid"]) == (uids[::-1] if changed else uids)
+    changes = sum(bool(pair.lineage["label_changed"]) for pair in after)
     assert 10 < changes < len(after) - 10
     assert node.summary["labels_changed"] == changes
     assert node.summary["share_changed"] == changes / len(after)

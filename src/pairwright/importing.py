@@ -155,7 +155,16 @@ def _turned(pair: Pair, winner: Row, loser: Row, options: Import, reward: Reward
     first, second = reversed(numbers) if changed else numbers
     said |= {"winner_score": first, "loser_score": second, "gap": abs(first - second)}
     sides = (pair.loser, pair.winner) if changed else (pair.winner, pair.loser)
-    return replace(pair, winner=sides[0], loser=sides[1], lineage={**pair.lineage, **said})
+    known = {_other_side(name) if changed else name: value for name, value in pair.lineage.items()}
+    return replace(pair, winner=sides[0], loser=sides[1], lineage={**known, **said})
+
+
+def _other_side(name: str) -> str:
+    """``winner_uid`` is ``loser_uid`` where the sides have changed places."""
+    for one, other in (("winner_", "loser_"), ("loser_", "winner_")):
+        if name.startswith(one):
+            return other + name.removeprefix(one)
+    return name
 
 
 def _relabelled(node: Node, kept: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pytest
 from pairwright import recipe, resolve, tables
 from pairwright.context import Context
 from pairwright.feedback import FeedbackError, feedback
+from pairwright.feedback.originals import Originals
 from pairwright.options import Feedback, Plugin
 from pairwright.plugins import PluginError
 from pairwright.records import Critique
@@ -36,7 +37,7 @@ COUNT = 40
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     for each in (faults.SEEN, commands.HEARD, tint.TOLD, redder.ASKED):
-        each.clear()  # type: ignore[attr-defined]
+        each.clear()
     yield
     faults.DIES_AFTER[0] = tint.DIES_AFTER[0] = 10**9
 
@@ -75,12 +76,12 @@ def test_the_higher_score_wins_and_flips_are_kept_and_counted(tmp_path: Path) ->
     won = Counter(pair.lineage["edited_won"] for pair in pairs)
     assert (won[True], won[False]) == (node.summary["edited_won"], node.summary["flips"])
     assert min(won.values()) > 3
+    assert {each["original"]["side"] for each in lineages(node)} == {"winner"}
     assert node.summary["share_won"] == won[True] / len(pairs)
     for pair in pairs:
         assert red(pair.winner) > red(pair.loser)
         assert pair.lineage["winner_score"] == pytest.approx(red(pair.winner), abs=1e-6)
         assert pair.lineage["gap"] == pytest.approx(red(pair.winner) - red(pair.loser), abs=1e-6)
-        assert pair.lineage["original"]["side"] == "winner"
         original = pair.loser if pair.lineage["edited_won"] else pair.winner
         assert original.id.startswith("w")
     only = made(tmp_path, flips=False)
@@ -125,12 +126,13 @@ def test_heat_maps_reach_the_instructor_through_the_store(tmp_path: Path) -> Non
 
 def test_editors_are_told_prompt_and_instruction_apart_or_in_one_text(tmp_path: Path) -> None:
     told = {}
-    for name, changes in {
+    asked: dict[str, dict[str, Any]] = {
         "both": {},
         "instruction": {"with_prompt": False},
         "text": {"editor": "tests.fakes.deaf"},
         "bare": {"editor": "tests.fakes.deaf", "with_prompt": False},
-    }.items():
+    }
+    for name, changes in asked.items():
         tint.TOLD.clear()
         made(tmp_path, 5, **changes)
         told[name] = {(re.sub(r"\d+", "N", each.caption), each.instruction) for each in tint.TOLD}
@@ -226,6 +228,14 @@ def test_a_picture_that_is_in_two_pairs_of_one_prompt_is_improved_once(tmp_path:
     assert len(faults.SEEN) == 12
 
 
+@pytest.mark.parametrize("side", ["winner", "loser"])
+def test_critics_are_told_what_is_known_of_a_picture(side: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pairs = made_pairs.write(store, 3, lineage=lambda number: {"winner_uid": f"w-{number}", "loser_uid": f"l-{number}", "gap": 1})
+    originals = Originals.of(Feedback.model_validate({**PLAIN, "side": side}), Context(store, {"pairs": pairs}))
+    assert [dict(each.provenance) for each in originals.read(originals.items)] == [{"uid": f"{side[0]}-{n}"} for n in range(3)]
+
+
 def test_an_edit_of_another_size_is_no_edit(tmp_path: Path) -> None:
     with pytest.raises(FeedbackError, match="the editor returned 8 x 8 pixels for 40 x 40"):
         made(tmp_path, 6, editor={"name": "tests.fakes.tint", "smaller": True})
@@ -234,7 +244,7 @@ def test_an_edit_of_another_size_is_no_edit(tmp_path: Path) -> None:
 
 
 def generated(store: Store, labels: tuple[str, ...]) -> Node:
-    listed = {}
+    listed: dict[str, str] = {}
     for label in labels:
         child = store.node("pictures", {"label": label})
         rows = []

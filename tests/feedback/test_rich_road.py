@@ -62,14 +62,15 @@ def test_a_models_samples_are_improved_and_trained_on(tmp_path: Path, monkeypatc
     pairs = list(tables.pairs(node))
     assert node.summary["funnel"][0]["entered"] == 12
     assert len(pairs) == node.summary["kept"] == node.summary["edited_won"] + node.summary["flips"] > 2
-    for pair in pairs:
-        assert pair.lineage["winner_score"] > pair.lineage["loser_score"]
-        assert pair.lineage["instruction"].split()[0] in {"make", "turn"}
+    lineages: list[dict[str, Any]] = [dict(pair.lineage) for pair in pairs]
+    for lineage in lineages:
+        assert lineage["winner_score"] > lineage["loser_score"]
+        assert lineage["instruction"].split()[0] in {"make", "turn"}
     assert set(node.summary["means"]) == {"pickscore", "imagereward"}
     adapter = run.result(folder, "rpo").path / "adapter" / "pytorch_lora_weights.safetensors"
     assert adapter.stat().st_size > 1000
     assert "Pictures and what critique, instruction and edit made of them" in page
-    assert pairs[0].lineage["instruction"] in page
+    assert lineages[0]["instruction"] in page
     again = {name: entry["fingerprint"] for name, entry in run.read(folder)["steps"].items()}
     run.run(found, tmp_path / "runs")
     assert {name: entry["reused"] for name, entry in run.read(folder)["steps"].items()} == dict.fromkeys(again, True)

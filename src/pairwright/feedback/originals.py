@@ -37,6 +37,9 @@ class Item:
     prompt: str
     origin: Mapping[str, Any]
     """Where it was found; part of the pair's lineage."""
+    provenance: Mapping[str, str]
+    """What is known of it, for critics that look it up: a generated picture's own, or what a pair's lineage says of that side
+    (``winner_uid`` is the winner's ``uid``)."""
     place: tuple[Path, int, int]
     """File, row group and row."""
 
@@ -100,7 +103,7 @@ class Originals:
             if (path, group) not in groups:
                 with open_shard(path) as file:
                     groups[path, group] = file.read_row_group(group, columns=[self.column])[self.column]
-            found.append(Picture(item.picture, groups[path, group][row].as_py()["bytes"], item.prompt))
+            found.append(Picture(item.picture, groups[path, group][row].as_py()["bytes"], item.prompt, item.provenance))
         return found
 
 
@@ -139,5 +142,12 @@ def _items(node: Node, column: str) -> list[Item]:
                     origin = {name: said[name] for name in CREDIT if said.get(name)}
                     origin |= {"original": {"picture": picture} if column == "image" else {"pair": whole, "side": column}}
                     name = images.content_id(f"{picture}\x1f{prompt or ''}".encode())
-                    found.append(Item(name, picture, prompt or "", origin, (path, group, row)))
+                    found.append(Item(name, picture, prompt or "", origin, _provenance(said, column), (path, group, row)))
     return found
+
+
+def _provenance(said: Mapping[str, Any], column: str) -> dict[str, str]:
+    if column == "image":
+        return {str(name): str(value) for name, value in said.items()}
+    prefix = f"{column}_"
+    return {name.removeprefix(prefix): str(value) for name, value in said.items() if name.startswith(prefix)}
