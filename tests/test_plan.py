@@ -143,6 +143,18 @@ def test_a_prompt_file_that_is_not_there_is_a_problem_and_time_is_said_for_a_hun
     assert "and pictures, scores of unknown length" in text
 
 
+def test_a_known_prompt_set_is_counted_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("a plan downloads nothing"))
+
+    def count(prompts: dict[str, Any]) -> int | None:
+        step = {"verb": "generate", "models": {"base": str(tmp_path)}, "prompts": prompts}
+        graph = Graph(recipe.parse({"name": "x", "step": {"pictures": step}}), tmp_path, places.Hub(silent="not asked"))
+        return graph.prompts(graph.steps["pictures"])
+
+    assert count({"name": "partiprompts"}) == 1632
+    assert count({"name": "partiprompts", "limit": 100}) == 100
+
+
 def test_a_missing_model_is_one_problem_with_all_the_steps_that_it_stops(table: dict[str, Any], tmp_path: Path) -> None:
     table["step"]["stage1"]["start"] = "tiny:absent"
     text = planned(table, tmp_path)

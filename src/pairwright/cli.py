@@ -121,6 +121,7 @@ def _score(
     named: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="with", metavar="NAME,...")] = (),
     changes: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="NAME.OPTION=VALUE")] = (),
     rewards: tuple[options.Plugin, ...] = (),
+    diversity: str | None = None,
     out: Path | None = None,
     plan: Flag = 0,
     batch_size: int = 32,
@@ -138,6 +139,8 @@ def _score(
         named: rewards, with commas between them.
         changes: an option of a reward: --set pickscore.model=tiny:pickscore.
         rewards: the same as --with, in words of their own or as TOML tables.
+        diversity: of a step of a run: also how much the pictures of a prompt differ, by "pixels" or by the image features of one
+            of the rewards.
         out: write one table of all scores here: .csv, .jsonl or .parquet.
         plan: only say what would be downloaded, how much memory is needed and about how long it takes.
         batch_size: pictures per forward.
@@ -150,12 +153,14 @@ def _score(
     """
     spread = tuple(name for word in devices for name in word.split(",") if name)
     chosen = options.rewards(named, changes, rewards)
-    asked = options.Score(rewards=chosen, batch_size=max(batch_size, 1), device=device, devices=spread)
+    asked = options.Score(rewards=chosen, diversity=diversity, batch_size=max(batch_size, 1), device=device, devices=spread)
     if not pictures:
         if not (run and step):
             raise options.WordError("say what to score: a folder, a list, Parquet files or a run; or --run, --step and --from")
         _one_step(Place(run, step, inputs, root), "score", asked)
         return
+    if diversity:
+        raise options.WordError("--diversity compares pictures of one prompt by several models: it needs --run, --step and --from")
     _collection(pictures, asked, root, out, only_plan=bool(plan))
 
 

@@ -76,10 +76,10 @@ def test_intervals_are_those_of_all_pairs_of_models() -> None:
     scored = made({"a": 0.0, "b": 0.3, "c": 0.6, "d": 0.9})
     found = best(scored, COLUMN, options.Compare(resamples=4000))
     row = next(row for row in found["rows"] if row["model"] == "a")
-    numbers = [np.array([scored.values[label]["score"][f"p{p}", 0] for p in range(60)]) for label in ("a", found["model"])]
+    one, other = (np.array([scored.values[label]["score"][f"p{p}", 0] for p in range(60)]) for label in ("a", found["model"]))
     level = 0.05 / 6
     names = [f"p{p}" for p in range(60)]
-    expected = stats.paired_difference(*numbers, names, resamples=math.ceil(40 / level), confidence=1 - level)
+    expected = stats.paired_difference(one, other, names, resamples=math.ceil(40 / level), confidence=1 - level)
     assert (row["low"], row["high"]) == (expected.interval.low, expected.interval.high)
     assert row["p"] == pytest.approx(min(1.0, 6 * expected.p))
 

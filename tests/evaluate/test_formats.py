@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from decimal import Decimal
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -13,6 +14,7 @@ from pairwright.evaluate.compare import comparison
 from pairwright.evaluate.formats import FORMATS, aligned
 from pairwright.evaluate.join import Scored
 from pairwright.evaluate.latex import decimals, escaped, gain_column, latex
+from pairwright.evaluate.radar import placed, radar
 from pairwright.records import Column
 
 
@@ -111,3 +113,22 @@ def test_the_text_table_is_aligned_and_says_what_markdown_says() -> None:
 def test_columns_are_flush(left: int) -> None:
     lines = aligned([["a", "bb", "c"], ["aaa", "b", "ccc"]], left=left)
     assert lines == {1: ["a    bb    c", "---  --  ---", "aaa   b  ccc"], 2: ["a    bb    c", "---  --  ---", "aaa  b   ccc"]}[left]
+
+
+def test_the_radar_puts_the_best_at_the_rim_whichever_way_a_metric_counts() -> None:
+    metric = {"name": "e", "higher_is_better": False, "means": {"base": 4.0, "a": 2.0, "b": 3.0}}
+    assert placed(metric) == {"base": 0.5, "a": 1.0, "b": 0.75}
+    assert placed({**metric, "means": {"base": 4.0, "a": 4.0}}) == {"base": 1.0, "a": 1.0}
+
+
+def test_the_radar_is_one_file_with_a_line_per_model_and_names_escaped() -> None:
+    means = {"base": 1.0, "<b>ours</b>": 2.0}
+    metrics = [{"name": name, "higher_is_better": True, "means": means} for name in ("a & b", "c", "d", "e")]
+    figure = ET.fromstring(radar({"models": list(means), "metrics": metrics}))
+    kinds = [each.tag.rpartition("}")[2] for each in figure]
+    assert (kinds.count("polygon"), kinds.count("line"), kinds.count("rect")) == (2 + 2, 4, 2)
+    said = ["".join(each.itertext()) for each in figure if each.tag.endswith("text")]
+    assert said == ["base", "<b>ours</b>", *(f"{name}1.00 to 2.00" for name in ("a & b", "c", "d", "e"))]
+    base, ours = [each.get("points", "").split() for each in figure if each.get("stroke-width")]
+    assert (base[0], ours[0]) == ("260.0,155.0", "260.0,70.0"), "up from the centre by half the radius, and by all of it"
+    assert "fewer than three metrics" in radar({"models": list(means), "metrics": metrics[:2]})

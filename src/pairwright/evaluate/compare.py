@@ -22,7 +22,7 @@ def compare(chosen: options.Compare, context: Context) -> Node:
     """Compare every model of the ``score`` steps among the inputs with the baseline.
 
     The result holds ``comparison.json`` (see :func:`comparison`) and the same as tables to read: ``comparison.md``, ``.txt``,
-    ``.csv`` and ``.tex``.
+    ``.csv``, ``.tex``; ``.svg`` is a radar of the means.
 
     Raises:
         CompareError: no input has scores, a label or column is unknown, or two models share no scored picture.

@@ -1,4 +1,4 @@
-"""A comparison as tables: Markdown, plain text, CSV, and LaTeX in the form of the field's papers."""
+"""A comparison as tables (Markdown, plain text, CSV, LaTeX in the form of the field's papers) and as a figure (SVG)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from pairwright.evaluate.latex import latex
 from pairwright.evaluate.markdown import markdown, records
+from pairwright.evaluate.radar import radar
 from pairwright.wording import concerns, findings
 
 _FIELDS = (
@@ -51,5 +52,11 @@ def table(found: Mapping[str, Any]) -> str:
     return stream.getvalue()
 
 
-FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {".md": markdown, ".txt": text, ".csv": table, ".tex": latex}
+FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    ".md": markdown,
+    ".txt": text,
+    ".csv": table,
+    ".tex": latex,
+    ".svg": radar,
+}
 """How a comparison is written, by the file's suffix."""
