@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
-from pairwright import recipe, resolve, tables
+from pairwright import plan, recipe, resolve, tables
 from pairwright.context import Context
 from pairwright.feedback import FeedbackError, feedback
 from pairwright.feedback.originals import Originals
@@ -23,6 +24,7 @@ from pairwright.records import Critique
 from pairwright.store import Node, Store
 from tests.fakes import commands, faults, redder, tint
 from tests.miniatures import made_pairs
+from tests.miniatures.preferences import pickapic, pickapic_row
 
 PLAIN: dict[str, Any] = {
     "critic": "tests.fakes.faults",
@@ -298,3 +300,20 @@ def test_a_recipe_may_improve_pairs_and_train_on_what_came_of_it() -> None:
     steps["rich"]["from"] = []
     with pytest.raises(recipe.RecipeError, match="feedback needs a curate or import or feedback or generate step"):
         recipe.check(recipe.parse({"name": "x", "step": steps}), "x")
+
+
+def test_a_plan_says_how_many_are_asked_at_most_and_lists_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = pickapic(tmp_path / "x.parquet", [pickapic_row(number, 1.0) for number in range(9)])
+    steps: dict[str, Any] = {
+        "pairs": {"verb": "import", "source": {"name": "pickapic", "path": str(path)}},
+        "rich": {"verb": "feedback", "from": ["pairs"], "critic": "attributes", "instructor": "attributes",
+                 "editor": "controlnet", "reward": "pickscore"},
+    }  # fmt: skip
+    said = plan.plan(recipe.check(recipe.parse({"name": "x", "step": steps}), "x"), tmp_path)
+    assert "rich: pictures edited by controlnet as told by attributes" in said
+    assert "at most 9 pictures: as many critiques, instructions and edits" in said
+    assert "how many words a model answers" in said
+    for weights in ("yuvalkirstain/PickScore_v1", "lllyasviel/control_v11f1e_sd15_tile"):
+        assert weights in said

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairwright import hardware, places
-from pairwright.options import Compare, Curate, Generate, Import, Options, Score, Train
+from pairwright.options import Compare, Curate, Feedback, Generate, Import, Options, Score, Train
 from pairwright.plan import memory, work
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import models_of, needs
@@ -102,12 +102,19 @@ def _efficiency(device: Device) -> float:
     return EFFICIENCY[device.name.partition(":")[0]]
 
 
-def _what(step: Step) -> str:
-    chosen = step.options
+def _pairs(chosen: Curate | Import | Feedback) -> str:
     if isinstance(chosen, Curate):
         return f"pairs from photographs ({chosen.source.name}), losers by {chosen.perturbation.name}"
     if isinstance(chosen, Import):
         return f"pairs that are there already ({chosen.source.name})"
+    asked = dict.fromkeys(each.name for each in (chosen.critic, chosen.instructor) if each)
+    return f"pictures edited by {chosen.editor.name} as told by {' and '.join(asked)}"
+
+
+def _what(step: Step) -> str:
+    chosen = step.options
+    if isinstance(chosen, Curate | Import | Feedback):
+        return _pairs(chosen)
     if isinstance(chosen, Train):
         return f"train {chosen.start.base} with {chosen.objective}"
     if isinstance(chosen, Generate):
