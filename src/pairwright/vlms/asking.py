@@ -53,8 +53,7 @@ class Speaker:
         """
         results: list[str | Failed] = [Failed(self._refused(each)) for each in questions]
         places = [place for place, each in enumerate(questions) if not self._refused(each)]
-        for start in range(0, len(places), batch):
-            some = places[start : start + batch]
+        for some in together(questions, places, batch):
             inputs = self.read([questions[place] for place in some])
             said = answered(self.network, self.tokenizer, inputs, longest, self.device)
             for place, (words, whole) in zip(some, said, strict=True):
@@ -65,6 +64,16 @@ class Speaker:
         if len(question.images) > self.most_images:
             return f"{len(question.images)} pictures at once: this model is shown {self.most_images}"
         return refused(question, self.reserved, self.longest_side)
+
+
+def together(questions: Sequence[Question], places: Sequence[int], batch: int) -> list[list[int]]:
+    """The places of questions that share a forward, at most ``batch`` of them: those with equally many pictures, in order.
+
+    Llama 3.2 Vision fills up a question that has fewer pictures than its neighbours, and is not blind to what fills it up.
+    """
+    counts = sorted({len(questions[place].images) for place in places})
+    alike = [[place for place in places if len(questions[place].images) == count] for count in counts]
+    return [group[start : start + batch] for group in alike for start in range(0, len(group), batch)]
 
 
 def reserved(tokenizer: Any) -> frozenset[str]:
@@ -119,6 +128,8 @@ class Repetition:
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
         """New scores ``[b, vocabulary]`` for the step after ``tokens [b, n]``."""
+        # The picture's token of Llama 3.2 Vision can be read and not be said: it has no score.
+        tokens = torch.where(tokens < scores.shape[1], tokens, self.filling)
         before = scores.gather(1, tokens)
         after = scores.scatter(1, tokens, torch.where(before < 0, before * self.penalty, before / self.penalty))
         after[:, self.filling] = scores[:, self.filling]
