@@ -143,13 +143,13 @@ def ours(task: Task, root: Path, *, eager: bool) -> Done:
         (scoring.Scorer, "some", lambda scorer, *_: rewards[scorer.plugin.name], lambda *args: len(args[3])),
         (saliency, "maps", MASK, lambda _, pictures: len(pictures)),
         (inpainter, "edit", REPAINT, lambda _, edits: len(edits)),
-        (repaint.Repaints, "_score", GAP, lambda *_: repaint.CANDIDATES_PER_SHARD),
+        (repaint.Repaints, "_score", GAP, lambda *_: 0),
         (store, "write_file", STORE, lambda *_: 0),
     ):
         node = curate(task.options(eager=eager), Context(Store(root)))
     seconds = time.perf_counter() - began
     files = [json.loads(row["lineage"])["file"] for row in node.rows(columns=["lineage"])]
-    clock.pictures[STORE] = clock.pictures[REPAINT]
+    clock.pictures[STORE] = clock.pictures[GAP] = clock.pictures[REPAINT]
     label = "pairwright, published order" if eager else "pairwright, lazy order"
     return Done(label, files, clock.pictures[REPAINT], seconds, clock)
 
