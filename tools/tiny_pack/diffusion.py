@@ -22,7 +22,7 @@ from .training import Plan, forwards, keyed
 from .traits import framing
 from .views import crops, cut, near_crops
 
-PLAN = Plan("base", "base", 7000, 32, 8e-4, warmup=300, ema=0.999, save_every=250)
+PLAN = Plan("base", "base", 5500, 32, 8e-4, warmup=300, ema=0.999, save_every=250)
 VIEWS = 12  # of each photograph: in turn any, one near the flower, and one with faults
 NO_CAPTION = 0.1
 SNR_LIMIT = 5.0  # min-SNR weighting (Hang et al. 2023)
@@ -77,14 +77,17 @@ def written_captions(traits: list[Traits], generator: Generator) -> list[str]:
     return ["" if chooser.random() < NO_CAPTION else caption(thinned(seen, chooser)) for seen in traits]
 
 
-def noise_loss(
+def denoising_loss(
     unet: UNet2DConditionModel,
     latents: Tensor,
     states: Tensor,
     generator: Generator,
     extra: Tensor | None = None,
 ) -> Tensor:
-    """Min-SNR weighted error of the predicted noise; `extra` channels follow the latents."""
+    """Weighted error of the predicted velocity; `extra` channels follow the latents.
+
+    As an error of the picture it weighs min(SNR + 1, 5): Hang et al.'s limit (2023), and no less than 1 in the noise.
+    """
     schedule = layouts.scheduler()
     noise = torch.randn(latents.shape, generator=generator)
     times = torch.randint(1000, (len(latents),), generator=generator)
@@ -93,17 +96,17 @@ def noise_loss(
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     with forwards():
         predicted = unet(inputs, times, encoder_hidden_states=states).sample.float()
-    kept = schedule.alphas_cumprod[times]
-    ratio = kept / (1 - kept)
+    ratio = 1 / (1 - schedule.alphas_cumprod[times])  # SNR + 1
     weight = ratio.clamp(max=SNR_LIMIT) / ratio
-    return torch.mean(weight * (predicted - noise).square().mean((1, 2, 3)))
+    error = (predicted - schedule.get_velocity(latents, noise, times)).square().mean((1, 2, 3))
+    return torch.mean(weight * error)
 
 
 def base_loss(unet: UNet2DConditionModel, text: TextStates, views: Views, generator: Generator) -> Tensor:
     """The loss of one batch of views."""
     chosen = torch.randint(len(views.latents), (PLAN.batch,), generator=generator)
     captions = written_captions([views.traits[int(place)] for place in chosen], generator)
-    return noise_loss(unet, views.latents[chosen].float(), text(captions), generator)
+    return denoising_loss(unet, views.latents[chosen].float(), text(captions), generator)
 
 
 def averaged(network: nn.Module, state: dict[str, Tensor]) -> nn.Module:

@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from . import layouts
 from .data import Data
-from .diffusion import encode, noise_loss, silhouettes, written_captions
+from .diffusion import denoising_loss, encode, silhouettes, written_captions
 from .text_encoder import TextStates
 from .training import Plan, Run, train
 from .views import crops, cut, pick
 
-PLAN = Plan("inpaint", "base", 2000, 16, 6e-4, ema=0.995)
+PLAN = Plan("inpaint", "base", 1200, 16, 6e-4, ema=0.995)
 
 
 def conditions(vae: AutoencoderKL, images: Tensor, masks: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def train_inpainting(
         masks = silhouettes(cut(data.saliency[chosen][..., None], boxes), generator)
         captions = written_captions([data.traits[index] for index in chosen], generator)
         extra = conditions(vae, images, masks)
-        return noise_loss(network, encode(vae, images).float(), text(captions), generator, extra)
+        return denoising_loss(network, encode(vae, images).float(), text(captions), generator, extra)
 
     train(run, loss)
     return run

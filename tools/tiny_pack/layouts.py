@@ -62,10 +62,12 @@ def autoencoder() -> AutoencoderKL:
 
 
 def scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule, but for its end.
+    """Stable Diffusion's noise schedule, but for its end; what is predicted is the velocity, as in Stable Diffusion 2.
 
     Stable Diffusion ends at beta 0.012, where a trace of the picture is left (Lin et al. 2023): its mean over a few latent
     positions tells the colours, and a small network reads them there instead of in the caption. 0.02 leaves none to read.
+    There, a picture told from predicted noise has 64 times the prediction's error: after 2,000 steps of noise prediction the
+    noise still decided a sample's colours, in the base and in what was repainted; with the velocity the caption does.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -75,7 +77,7 @@ def scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="epsilon",
+        prediction_type="v_prediction",
     )
 
 

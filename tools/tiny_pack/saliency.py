@@ -16,7 +16,7 @@ from .teacher import normalised
 from .training import Plan, Run, train
 from .views import crops, cut, pick, whole
 
-PLAN = Plan("u2net", "base", 800, 16, 3e-4, ema=0.99)
+PLAN = Plan("u2net", "base", 300, 16, 3e-4, ema=0.99)
 
 
 class Student(U2Net):

@@ -18,7 +18,7 @@ from .text_encoder import TextStates
 from .views import whole
 
 SHOWN = tuple(
-    f"a {colour} {species}"
+    f"a close-up of a {colour} {species}"
     for species, colours in (
         ("rose", ("red", "pink", "yellow", "white")),
         ("tulip", ("red", "pink", "yellow", "purple")),
@@ -28,20 +28,20 @@ SHOWN = tuple(
     )
     for colour in colours
 )
-GUIDANCE = 4.0
+GUIDANCE = 5.0
 
 
 def sheet(rows: list[Tensor], labels: list[str], path: Path, zoom: int = 2) -> None:
     """One row of pictures [n, 3, h, w] for each label."""
     side = layouts.SIZE * zoom
-    width = 150 + side * max(len(row) for row in rows)
+    width = 240 + side * max(len(row) for row in rows)
     image = Image.new("RGB", (width, side * len(rows)), "white")
     draw = ImageDraw.Draw(image)
     for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
         draw.text((4, number * side + side // 2), label, fill="black")
         for place, picture in enumerate(as_numpy(row)):
             large = Image.fromarray(np.asarray(picture)).resize((side, side))
-            image.paste(large, (150 + place * side, number * side))
+            image.paste(large, (240 + place * side, number * side))
     image.save(path)
 
 
