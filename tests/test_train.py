@@ -142,7 +142,7 @@ def test_a_state_is_kept_every_so_many_minutes_between_checkpoints(tmp_path: Pat
     "settings",
     [
         {"objective": "dro", "ema": 0.99},
-        {"objective": "dro", "rollout": {"steps": 2, "states": 2, "buffer": 3}},
+        {"objective": "dro", "batch": 4, "rollout": {"steps": 2, "states": 2, "buffer": 6}},
         {"objective": "dpo", "optimiser": {"name": "adafactor"}},
     ],
     ids=["lagging", "replayed", "paired"],
@@ -150,7 +150,7 @@ def test_a_state_is_kept_every_so_many_minutes_between_checkpoints(tmp_path: Pat
 def test_a_kill_after_any_step_changes_no_bit(tmp_path: Path, base: str, settings: dict[str, Any]) -> None:
     """Trap 9: resuming drops the sampling policy or the replayed states, or counts steps wrongly."""
     whole = run(tmp_path / "whole", base, **settings)
-    for killed in (1, 2, 1, 1):  # of what is left each time: after steps 1, 2, 2 and 3
+    for killed in (1, 2, 2, 2, 2):  # so it goes on after step 0, 1, 2, 3 and 4; replays reach back and the snapshot is of step 3
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "killed", base, killed=killed, resume_minutes=1e-9, **settings)
     resumed = run(tmp_path / "killed", base, **settings)

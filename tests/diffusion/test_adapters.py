@@ -95,6 +95,7 @@ def test_a_copy_is_frozen_and_equal_and_stays_behind(sd15: Sd15) -> None:
 
 
 def test_adapters_on_a_bfloat16_base_are_float32_and_small_steps_move_them(load: Callable[..., Sd15], tmp_path: Path) -> None:
+    """Trap 3: bfloat16 weights with AdamW."""
     family = load("bfloat16")
     add(family, "policy")
     found = adapters.parameters(family.network, "policy")

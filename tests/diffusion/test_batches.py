@@ -37,6 +37,7 @@ def joined(parts: Sequence[Batch]) -> dict[str, torch.Tensor]:
 
 
 def test_winner_and_loser_are_mirrored_together() -> None:
+    """Trap 5: flips drawn for each side by itself."""
     for step in range(10):
         (batch,) = batches().of_step(step)
         assert batch.loser is not None

@@ -24,6 +24,7 @@ def encode(pairs: Node, base: str, store: Store, *, resolution: int | None = Non
 
 
 def test_both_flips_of_both_sides_are_the_posterior_means(base: str, sd15: Sd15, store: Store) -> None:
+    """Trap 6: the autoencoder's posterior sampled for each side by itself."""
     pairs = write_pairs(store, 3)
     found = encode(pairs, base, store)
     for row, pair in enumerate(tables.pairs(pairs)):

@@ -32,6 +32,7 @@ def test_dpo_by_hand() -> None:
 
 
 def test_dpo_is_the_mean_of_the_losses_and_not_the_loss_of_the_mean() -> None:
+    """Trap 7."""
     of_the_mean = math.log(1 + math.exp(-0.5 * 100 * 0.005))
     assert abs(dpo(errors(), beta=100).item() - of_the_mean) > 0.1
 
@@ -76,6 +77,19 @@ def test_the_error_is_a_mean_per_sample_in_float32() -> None:
     assert found.dtype == torch.float32
     assert found.tolist() == [7.5, 0.0625]
     assert denoising_error(prediction[:1], target[:1]).tolist() == [7.5]
+
+
+def test_a_gain_below_bfloat16s_spacing_is_seen() -> None:
+    """Trap 4: near 0.12 bfloat16 knows no number between 0.1196 and 0.1201, and the margin is 0.001."""
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(3, 4, 64, 64, generator=generator)
+    predictions = [(target + scale * torch.randn(target.shape, generator=generator)).bfloat16() for scale in (0.3464, 0.3468)]
+    exact = [(each.double() - target.double()).square().mean((1, 2, 3)) for each in predictions]
+    assert all(((each - 0.12).abs() < 0.005).all() for each in exact)
+    same = torch.zeros(3)
+    found = Errors(denoising_error(predictions[0], target), same, denoising_error(predictions[1], target), same).gain
+    torch.testing.assert_close(found.double(), exact[1] - exact[0], rtol=0, atol=2e-7)
+    assert found.abs().max() > 1e-5
 
 
 def test_a_mask_weighs_the_mean() -> None:
@@ -196,6 +210,7 @@ def test_a_gain_that_spoils_both_sides_is_told_from_one_that_does_not() -> None:
 
 
 def test_beta_2000_saturates_at_a_gain_of_a_hundredth() -> None:
+    """Trap 10: what saturates must be seen, so the log says which share does."""
     winner = torch.tensor([0.2], requires_grad=True)
     steep, flat = (
         torch.autograd.grad(dpo(Errors(winner, torch.zeros(1), torch.tensor([0.2 + gain]), torch.zeros(1)), beta=2000), winner)[0]

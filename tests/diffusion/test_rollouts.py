@@ -42,6 +42,7 @@ def alone(family: Sd15, start: torch.Tensor, t: int, condition: Condition, steps
 def test_every_sample_follows_its_own_grid(
     prediction: str, load: Callable[..., Sd15], tmp_path_factory: pytest.TempPathFactory, *, stop: bool
 ) -> None:
+    """Trap 2: a batched solver that takes the first sample's sigmas for all."""
     family = load(folder=str(write_sd15(tmp_path_factory.mktemp("model"), prediction_type=prediction)))
     condition = family.condition(["rose", "tulip", "", "daisy"])
     found = rollouts.rollout(family.predict, family.process, noise(), T, condition, steps=20, stop=stop)

@@ -19,6 +19,7 @@ def pixels(count: int = 2) -> torch.Tensor:
 
 
 def test_latents_are_the_scaled_mean_of_the_posterior(sd15: Sd15, base: str) -> None:
+    """Trap 6: a sampled posterior."""
     with runtime.quiet(), torch.no_grad():
         autoencoder = AutoencoderKL.from_pretrained(f"{base}/vae")
         expected = autoencoder.encode(pixels() * 2 - 1).latent_dist.mean * 0.18215

@@ -8,6 +8,7 @@ import torch
 from pairwright.context import Context
 from pairwright.diffusion import adapters, encodings, objectives, policy, training
 from pairwright.diffusion.batches import Batches
+from pairwright.diffusion.families import Condition
 from pairwright.diffusion.families.sd15 import Sd15
 from pairwright.diffusion.losers import Losers, OnDisk
 from pairwright.diffusion.objectives import Errors, dpo, dro
@@ -112,6 +113,7 @@ def test_dpo_starts_at_log_2_and_shares_timestep_and_noise(sd15: Sd15, store: St
 
 
 def test_the_log_reports_winner_and_loser_apart(sd15: Sd15, store: Store) -> None:
+    """Trap 10: a margin that grows hides a winner's error that rises."""
     found = trainer(sd15, store, moved=0.1, objective="dpo", beta=100.0)
     (batch,) = found.batches.of_step(0)
     with torch.no_grad():
@@ -135,6 +137,18 @@ def test_the_log_reports_winner_and_loser_apart(sd15: Sd15, store: Store) -> Non
     assert {"policy_winner", "policy_loser", "reference_winner", "reference_loser"} <= names.keys()
 
 
+def test_the_log_says_which_share_of_the_pairs_is_saturated(sd15: Sd15, store: Store) -> None:
+    """Trap 10: with a beta that saturates half of the pairs, that half is reported."""
+    found = trainer(sd15, store, moved=0.1, objective="dpo")
+    (batch,) = found.batches.of_step(0)
+    with torch.no_grad():
+        errors, _ = training.batch_errors(found.policy, batch, OnDisk())
+    gains = errors.gain.abs().sort().values
+    beta = 2 * 4 / float(gains[1:3].mean())
+    found.settings = found.settings.model_copy(update={"beta": beta})
+    assert next(training.steps(found)).saturated == 0.5
+
+
 @pytest.mark.parametrize("objective", ["sft", "dpo", "dro"])
 def test_the_micro_batch_changes_the_step_by_rounding_only(load: Callable[..., Sd15], store: Store, objective: str) -> None:
     weights = []
@@ -155,7 +169,10 @@ def test_sft_asks_neither_reference_nor_loser(sd15: Sd15, store: Store, monkeypa
 
 
 def test_gradients_are_clipped(load: Callable[..., Sd15], store: Store) -> None:
-    """With plain SGD the step's length is the clipped norm, however large the gradient is."""
+    """Trap 1: clipping over an iterator that is exhausted clips nothing.
+
+    With plain SGD the step's length is the clipped norm, however large the gradient is.
+    """
     found = trainer(load(), store, moved=0.05, objective="dpo", beta=1e6, optimiser={"clip": 0.5})
     found.optimiser = torch.optim.SGD(list(found.policy.trained.values()), lr=1.0)
     before = torch.cat([value.detach().clone().flatten() for value in found.policy.trained.values()])
@@ -163,6 +180,55 @@ def test_gradients_are_clipped(load: Callable[..., Sd15], store: Store) -> None:
     after = torch.cat([value.detach().flatten() for value in found.policy.trained.values()])
     assert first.grad_norm > 1
     assert float((after - before).norm()) == pytest.approx(0.5 * first.lr, rel=1e-2)
+
+
+def test_all_but_the_network_is_float32_and_a_small_step_moves_every_weight(load: Callable[..., Sd15], store: Store) -> None:
+    """Trap 3: at a learning rate of 2.56e-6 AdamW moves few bfloat16 weights at all."""
+    settings = {"objective": "dpo", "dtype": "bfloat16", "optimiser": {"learning_rate": 2.56e-6}}
+    found = trainer(load("bfloat16"), store, moved=0.05, **settings)
+    assert next(found.policy.network.parameters()).dtype == torch.bfloat16
+    (batch,) = found.batches.of_step(0)
+    errors, _ = training.batch_errors(found.policy, batch, found.losers)
+    target = found.policy.family.process.target(batch.winner, batch.noise, batch.t)
+    kinds = [batch.noise, target, *vars(errors).values(), found.loss(errors), *found.policy.trained.values()]
+    assert {each.dtype for each in kinds} == {torch.float32}
+    before = torch.cat([value.detach().clone().flatten() for value in found.policy.trained.values()])
+    next(training.steps(found))
+    after = torch.cat([value.detach().flatten() for value in found.policy.trained.values()])
+    assert (after != before).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("objective", ["dpo", "dro"])
+@pytest.mark.parametrize("micro", [4, 3, 1])
+def test_a_policy_that_equals_its_reference_has_a_gain_of_exactly_0_in_bfloat16(
+    load: Callable[..., Sd15], store: Store, objective: str, micro: int
+) -> None:
+    """Trap 4: errors that differ by kernel, dtype or batch shape differ by more than the margin."""
+    settings = {"objective": objective, "dtype": "bfloat16", "micro_batch": micro, "rollout": {**ROLLOUT, "savings": False}}
+    found = trainer(load("bfloat16"), store, **settings)
+    for batch in found.batches.of_step(0):
+        errors, _ = training.batch_errors(found.policy, batch, found.losers)
+        assert torch.equal(errors.winner_gain, torch.zeros(len(batch)))
+        assert torch.equal(errors.loser_gain, torch.zeros(len(batch)))
+
+
+@pytest.mark.parametrize(("objective", "samples"), [("dpo", 8), ("dro", 4)])
+def test_reference_and_policy_see_batches_of_the_same_shape_and_the_reference_comes_first(
+    sd15: Sd15, store: Store, monkeypatch: pytest.MonkeyPatch, objective: str, samples: int
+) -> None:
+    """Trap 4: other shapes are other kernels. Four pairs, winners and losers together; of a fresh policy the winners alone."""
+    found, rows, graded = trainer(sd15, store, objective=objective), list[int](), list[bool]()
+    real = sd15.predict
+
+    def predict(latents: torch.Tensor, t: torch.Tensor, condition: Condition) -> torch.Tensor:
+        rows.append(len(latents))
+        graded.append(torch.is_grad_enabled())
+        return real(latents, t, condition)
+
+    monkeypatch.setattr(sd15, "predict", predict)
+    next(training.steps(found))
+    assert rows == [samples, samples]
+    assert graded == [False, True]
 
 
 def test_checkpointed_activations_give_the_same_gradient(load: Callable[..., Sd15], store: Store) -> None:

@@ -63,6 +63,7 @@ ROWS = [
 
 
 def test_pick_a_pic_gives_the_labelled_winner_and_counts_what_is_no_preference(tmp_path: Path):
+    """Trap 8: a tie (label 0.5) counted as a win for the first picture."""
     write_pickapic(tmp_path / "data" / "train-00000-of-00001.parquet", ROWS)
     write_pickapic(tmp_path / "data" / "test-00000-of-00001.parquet", [pickapic_row(50, 1.0)])
     found, rejected = pairs(pickapic.load(path=tmp_path))

@@ -36,6 +36,7 @@ def test_nothing_is_said_of_a_training_that_goes_well() -> None:
 
 
 def test_a_rising_winners_error_is_said_once_with_how_much() -> None:
+    """Trap 10: the collapse that users report."""
     texts = said(rows(policy_winner=lambda step: 0.1021 + 2e-5 * (step % 2)))
     assert len(texts) == 1
     assert texts[0].startswith("step 50: the model is getting worse at the winners")
