@@ -24,10 +24,8 @@ BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 TORCH = "torch==2.13.0"
 
-WEIGHTS = HERE / "src" / "pairwright" / "tiny"
-
 COMMANDS: dict[str, list[list[str]]] = {
-    "demo": [["tools.tiny_pack", "untrained", "--out", str(WEIGHTS)], ["pairwright", "run", "tiny"]],
+    "demo": [["pairwright", "run", "tiny"]],
     "test": [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
@@ -45,8 +43,6 @@ def main() -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 - this script is what an older Python is told by
         sys.exit(f"Python 3.11 or newer is needed; this is {platform.python_version()} ({sys.executable})")
     install()
-    if (WEIGHTS / "base").exists():
-        COMMANDS["demo"] = COMMANDS["demo"][1:]
     for tool, *arguments in COMMANDS[sys.argv[1]]:
         module = {"pairwright": "pairwright.cli"}.get(tool, tool)
         print(f"\n$ {tool} {' '.join(arguments)}", flush=True)

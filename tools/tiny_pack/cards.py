@@ -1,10 +1,11 @@
 """The pack's README: one model card for each model, out of the stages' JSON cards."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 PURPOSE = {
     "autoencoder": "the autoencoder of `base/` and `inpaint/` (AutoencoderKL, 4 latent channels at a quarter of the side)",
@@ -17,7 +18,7 @@ PURPOSE = {
     "classifier": "`classifier/`: species, colour and background, never seen by curation",
     "u2net": "`u2net/`: saliency of the U^2-Net architecture, taught by u2netp (Apache-2.0)",
 }
-DRAWN = ("decoder", "base", "inpaint")
+DRAWN = ("autoencoder", "decoder", "base", "inpaint")
 """Stages whose card shows a sheet of pictures; the base's sheets are numbered, and its last is shown."""
 PLANNED = ("split", "steps_done", "batch", "learning_rate", "weight_decay", "ema", "seed",
            "parameters", "seconds", "device", "torch")  # fmt: skip
@@ -50,7 +51,7 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{value:g}" for value in curve[:: max(1, len(curve) // 12)])
     lines = [f"## {name}", "", f"{PURPOSE[name][0].upper() + PURPOSE[name][1:]}.", "", f"- {planned}",
              f"- loss: {shown}", *figures]  # fmt: skip
-    lines += ["", f"![{name}](pictures/{name}.png)"] if name in DRAWN else []
+    lines += ["", f"![{name}](pictures/{name}.jpg)"] if name in DRAWN else []
     return "\n".join(lines) + "\n"
 
 
@@ -66,5 +67,6 @@ def write_cards(work: Path, out: Path) -> None:
     latest = sorted(work.glob("base-*.png"))[-1:]
     for source in (*latest, *(work / f"{name}.png" for name in DRAWN)):
         if source.exists():
-            shutil.copyfile(source, pictures / f"{source.stem.partition('-')[0]}.png")
+            with Image.open(source) as sheet:
+                sheet.save(pictures / f"{source.stem.partition('-')[0]}.jpg", quality=85)
     (out / "README.md").write_text("\n".join(sections), encoding="utf-8")
