@@ -219,7 +219,7 @@ def test_an_inherited_quantile_gives_way_to_a_threshold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("stage1.from = []", r"step\.stage1\.from: train needs a curate or import step\. There is: pairs"),
+        ("stage1.from = []", r"step\.stage1\.from: train needs a curate, import or feedback step\. There is: pairs"),
         ("scores.from = ['pairs']", "score needs a generate step"),
         ("comparison.from = ['pictures']", "compare needs a score step"),
         ("comparison.baseline = 'bass'", r"no model is called 'bass'\. Did you mean 'base'\?"),

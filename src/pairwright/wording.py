@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -22,6 +22,11 @@ def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
 def percent(share: float, digits: int = 0) -> str:
     """``0.953`` -> ``95 %``."""
     return f"{100 * share:.{digits}f} %"
+
+
+def either(names: Sequence[str]) -> str:
+    """``a, b or c``."""
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def shares(low: float | None, high: float | None) -> str:

@@ -7,6 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from pydantic import BaseModel
 
+from pairwright import wording
 from pairwright.options import Compare, Generate, Model, PromptSet
 from pairwright.recipe.files import RecipeError
 from pairwright.recipe.steps import Step
@@ -32,7 +33,7 @@ def _check_step(step: Step, steps: Mapping[str, Step], where: str) -> None:
     needed = _NEEDS.get(step.verb)
     if needed and not any(steps[name].verb in needed for name in step.inputs):
         known = [name for name, each in steps.items() if each.verb in needed]
-        raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {' or '.join(needed)} step." + hint("", known))
+        raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {wording.either(needed)} step." + hint("", known))
     if isinstance(step.options, Compare) and step.options.baseline is not None:
         labels = _labels(step, steps)
         if labels and step.options.baseline not in labels:
