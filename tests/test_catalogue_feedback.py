@@ -19,7 +19,7 @@ from transformers import (
     MllamaForConditionalGeneration,
 )
 
-from pairwright import options, places
+from pairwright import hardware, options, places
 from pairwright.catalogue import KNOWN
 from pairwright.options import Plugin
 from pairwright.plan import costs, memory, networks, work
@@ -82,7 +82,7 @@ def test_a_controlnet_runs_at_every_step(tmp_path: Path) -> None:
     found = costs.controlled(BASE, "lllyasviel/control_v11f1e_sd15_tile", None, 512)
     assert found is not None
     assert found.flop["unet"] == BASE.flop["unet"] + TILE.flop["controlnet"]
-    assert found.parameters == BASE.parameters | TILE.parameters
+    assert found.parameters == {**BASE.parameters, **TILE.parameters}
     assert costs.controlled(BASE, "somebody/unknown", None, 512) is None
     assert costs.controlled(None, "lllyasviel/control_v11f1e_sd15_tile", None, 512) is None
     assert networks.controlnet(tmp_path, 512) is None
@@ -104,7 +104,7 @@ def test_a_plan_reads_both_models_of_an_editor_and_counts_them_once(tmp_path: Pa
         sum(costs._numel(shape) for shape in costs.shapes(folder).values())
         for folder in (control, *(model / part for part in ("unet", "vae", "text_encoder")))
     )
-    assert memory._inference(step, known, memory.Device("cpu", "cpu", None, None)).weights == 4 * stored
+    assert memory._inference(step, known, hardware.Device("cpu", "cpu", None, None)).weights == 4 * stored
     asked = work.Work()
     assert work.painted(asked, plugin, 10, 5, 32, known)
     alone, both = costs.pipeline(str(model), model, 32), known.perturbation(plugin, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_records_come_back_with_their_places(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_an_example_holds_bytes_floats_and_integers(packed: bool) -> None:
-    values = {"name": "gräss", "map": b"\x00\xff", "score": 0.625, "counts": [0, 1, 300, -1, 2**62]}
+    values: dict[str, Any] = {"name": "gräss", "map": b"\x00\xff", "score": 0.625, "counts": [0, 1, 300, -1, 2**62]}
     assert tfrecords.example(richhf.example(values, packed=packed)) == {
         "name": ["gräss".encode()],
         "map": [b"\x00\xff"],

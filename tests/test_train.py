@@ -279,7 +279,7 @@ def test_what_is_trained_and_measured_against_what_is_said(tmp_path: Path, base:
     assert said[0] == "  trains a fresh adapter of rank 4 on the start; measured against the start"
     assert said[1].startswith("  the sampling policy lags (rollout.refresh = 3), so every loser is sampled")
     said.clear()
-    more = {"objective": "dpo", "steps": 1, "start": "stage1", "stage1": stage1, "heard": said}
+    more: dict[str, Any] = {"objective": "dpo", "steps": 1, "start": "stage1", "stage1": stage1, "heard": said}
     run(tmp_path, base, lora={"rank": 2}, **more)
     assert said[:2] == [
         "  trains the adapter that the start ends in; measured against the start",

@@ -43,7 +43,8 @@ def test_words_and_places_are_said_and_maps_handed_on(tmp_path: Path) -> None:
     )
     assert sorted(found.maps) == ["artifact", "misalignment"]
     heat_map = found.maps["misalignment"]
-    assert (heat_map.dtype, heat_map.shape) == (np.float32, (48, 48))
+    assert heat_map.dtype == np.float32
+    assert heat_map.shape == (48, 48)
     assert (heat_map[:14, :14].min(), heat_map[20:, 20:].max()) == (1, 0)
     assert found.made_by == {"critic": "richhf", "template": "richhf-1"}
 

@@ -204,7 +204,12 @@ def test_a_policy_that_equals_its_reference_has_a_gain_of_exactly_0_in_bfloat16(
     load: Callable[..., Sd15], store: Store, objective: str, micro: int
 ) -> None:
     """Trap 4: errors that differ by kernel, dtype or batch shape differ by more than the margin."""
-    settings = {"objective": objective, "dtype": "bfloat16", "micro_batch": micro, "rollout": {**ROLLOUT, "savings": False}}
+    settings: dict[str, Any] = {
+        "objective": objective,
+        "dtype": "bfloat16",
+        "micro_batch": micro,
+        "rollout": {**ROLLOUT, "savings": False},
+    }
     found = trainer(load("bfloat16"), store, **settings)
     for batch in found.batches.of_step(0):
         errors, _ = training.batch_errors(found.policy, batch, found.losers)

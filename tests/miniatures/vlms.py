@@ -71,7 +71,11 @@ def write_llava_next(folder: Path, says: str = "", seed: int = 0) -> Path:
     state = _published(network, {"model.vision_tower.": "vision_tower.vision_model."})
     if says:
         _teach(state, tokenizer, ["]", says, "</s>"])
-    shown = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}, "image_grid_pinpoints": tiles}
+    shown: dict[str, Any] = {
+        "size": {"shortest_edge": SIDE},
+        "crop_size": {"height": SIDE, "width": SIDE},
+        "image_grid_pinpoints": tiles,
+    }
     shown |= {"image_processor_type": "LlavaNextImageProcessor", "image_mean": HALF, "image_std": HALF, "resample": 3}
     return _write(folder, config, state, shown, tokenizer, "</s>", "<pad>")
 
@@ -91,7 +95,13 @@ def write_llama_vision(folder: Path, says: str = "", seed: int = 0) -> Path:
         eos_token="<|eot_id|>", pad_token="<|finetune_right_pad_id|>",
     )  # fmt: skip
     rows = tokenizer.get_vocab_size() - 1
-    sight = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_global_layers": 2, "attention_heads": 2}
+    sight: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_global_layers": 2,
+        "attention_heads": 2,
+    }
     sight |= {"image_size": SIDE, "patch_size": 14, "intermediate_layers_indices": [0, 1], "vision_output_dim": 96}
     config = MllamaConfig(
         vision_config=sight,

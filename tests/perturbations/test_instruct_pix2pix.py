@@ -90,7 +90,7 @@ def test_the_hundredth_word_of_an_instruction_changes_the_picture(model):
 def test_guidance_takes_three_forwards_and_none_takes_one(folder):
     for guidance, batch in ((7.5, 6), (1.0, 2)):
         model = loaded(folder, guidance=guidance)
-        seen = []
+        seen: list[tuple[int, ...]] = []
         model.pipeline.pipe.unet.register_forward_pre_hook(lambda _, args, seen=seen: seen.append(tuple(args[0].shape)))
         model.edit([asked(0), asked(1)])
         assert seen == [(batch, 8, 8, 8)] * 3

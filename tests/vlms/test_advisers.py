@@ -45,7 +45,12 @@ def listened(adviser, run):
     """What the model was asked while ``run`` ran."""
     asked = []
     read = adviser.speaker.read
-    object.__setattr__(adviser.speaker, "read", lambda questions: [asked.extend(questions), read(questions)][1])
+
+    def heard(questions):
+        asked.extend(questions)
+        return read(questions)
+
+    object.__setattr__(adviser.speaker, "read", heard)
     try:
         return run(), asked
     finally:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pairwright import plugins, weights
 from pairwright.records import Critique, Prompt
@@ -55,7 +56,7 @@ def test_the_picture_is_looked_at(speaker):
     with torch.inference_mode():
         one, other = (
             speaker.network(**speaker.read([Question("What is wrong?", (image,))])).logits[0, -1]
-            for image in (SIZES[0], SIZES[0].transpose(0))
+            for image in (SIZES[0], SIZES[0].transpose(Image.Transpose.FLIP_LEFT_RIGHT))
         )
     assert (one - other).abs().max() > 1e-3
 

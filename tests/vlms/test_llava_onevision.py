@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from pairwright import images, weights
+from pairwright.records import Failed
 from pairwright.vlms import asking, llava_onevision
 from pairwright.vlms.asking import Question
 from tests.miniatures import llava_onevision as miniature
@@ -76,7 +77,8 @@ def seen_by_hand(pixels: torch.Tensor) -> torch.Tensor:
         x = x + linear(mixed.transpose(0, 1).reshape(4, 144), f"{block}.self_attn.out_proj")
         inner = functional.gelu(linear(norm(x, f"{block}.layer_norm2"), f"{block}.mlp.fc1"), approximate="tanh")
         x = x + linear(inner, f"{block}.mlp.fc2")
-    return linear(functional.gelu(linear(x, "model.mm_projector.0")), "model.mm_projector.2")
+    projected: torch.Tensor = linear(functional.gelu(linear(x, "model.mm_projector.0")), "model.mm_projector.2")
+    return projected
 
 
 def test_a_picture_is_seen_whole_and_in_tiles(speaker):
@@ -141,7 +143,7 @@ def test_what_must_not_be_asked_says_why(tmp_path):
         "The stem is missing.",
         "330 x 2: one side is more than 164 times the other",
     ]
-    assert [each.reason for each in speaker.answers(asked[3:4], 1, 2)] == ["the answer was cut after 1 tokens"]
+    assert speaker.answers(asked[3:4], 1, 2) == [Failed("the answer was cut after 1 tokens")]
 
 
 def test_keys_that_do_not_fit_are_named(folder, tmp_path):
