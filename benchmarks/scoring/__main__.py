@@ -35,9 +35,10 @@ from pairwright.wording import number
 BATCHES = (1, 2, 4, 8, 16, 32)
 PER_PROMPT = 5
 SIDE = 512
-TOLERANCE = {"float32": 2e-4, "bfloat16": 0.03}
+TOLERANCE = {"float32": 2e-4, "bfloat16": 0.05}
 """Largest difference of two scores that counts as none, in units of the scale of each column (:data:`SCALES`): what bfloat16's
-8 bits leave of a unit vector after a whole tower, and what float32 leaves."""
+8 bits leave of a unit vector after a whole tower and of a random head on it, and what float32 leaves, which is what shows that
+both ways compute the same."""
 SCALES = {"pickscore": 100.0, "realism": 100.0, "aesthetic": 1.0, "aesthetic_sac": 1.0, "clipscore_cosine": 1.0}
 PHOTOGRAPHS = Path(pairwright.__file__).parent / "tiny" / "photos"
 
