@@ -60,23 +60,19 @@ class Loop:
     """Decay of the trained weights' average; 0: none."""
     running: AbstractContextManager[object] = field(default_factory=nullcontext)
     """Autocast, where it is on."""
+    trained: dict[str, nn.Parameter] = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
     average: dict[str, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         for network in (self.unet, self.vae, self.text_encoder):
             network.requires_grad_(requires_grad=False)
-        self.prepare()
+        self.trained = self.prepare()
         self.optimiser = torch.optim.AdamW(list(self.trained.values()), lr=self.learning_rate, weight_decay=self.weight_decay)
         self.average = {name: value.detach().clone() for name, value in self.trained.items()} if self.ema else {}
 
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What is trained, by name."""
-        return adapters.parameters(self.unet, POLICY)
-
-    def prepare(self) -> None:
-        """Make what is trained trainable."""
+    def prepare(self) -> dict[str, nn.Parameter]:
+        """Make what is trained trainable, and name it."""
         raise NotImplementedError
 
     def loss(self, given: Given) -> Tensor:
@@ -142,9 +138,10 @@ class LoraExample(Loop):
     rank: int = 4
     beta: float = 2000.0
 
-    def prepare(self) -> None:
+    def prepare(self) -> dict[str, nn.Parameter]:
         """See :class:`Loop`."""
         add_lora(self.unet, self.rank)
+        return adapters.parameters(self.unet, POLICY)
 
     def loss(self, given: Given) -> Tensor:
         """See :class:`Loop`."""
@@ -171,15 +168,11 @@ class FullExample(LoraExample):
 
     second: Any = field(init=False)
 
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        """See :class:`Loop`."""
-        return dict(self.unet.named_parameters())
-
-    def prepare(self) -> None:
+    def prepare(self) -> dict[str, nn.Parameter]:
         """See :class:`Loop`."""
         self.second = copy.deepcopy(self.unet)
         self.unet.requires_grad_(requires_grad=True)
+        return dict(self.unet.named_parameters())
 
     def reference(self, state: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """See :class:`LoraExample`."""
@@ -196,16 +189,13 @@ class DroLoop(LoraExample):
     refresh: int = 1
     done: int = 0
 
-    def prepare(self) -> None:
+    def prepare(self) -> dict[str, nn.Parameter]:
         """See :class:`Loop`."""
-        super().prepare()
+        trained = super().prepare()
         if self.refresh > 1:
             add_lora(self.unet, self.rank, OLD)
-            for value in adapters.parameters(self.unet, OLD).values():
-                value.requires_grad = False
-            self.unet.set_adapter(POLICY)
-        for value in self.trained.values():
-            value.requires_grad = True
+            self.unet.set_adapter(POLICY)  # which also makes the other one constant
+        return trained
 
     def step(self, batches: Sequence[Given]) -> float:
         """See :class:`Loop`."""
