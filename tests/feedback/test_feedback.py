@@ -298,7 +298,7 @@ def test_a_recipe_may_improve_pairs_and_train_on_what_came_of_it() -> None:
     found = recipe.check(recipe.parse({"name": "x", "step": steps}), "x")
     assert [step.verb for step in found.steps] == ["import", "feedback", "train"]
     steps["rich"]["from"] = []
-    with pytest.raises(recipe.RecipeError, match="feedback needs a curate or import or feedback or generate step"):
+    with pytest.raises(recipe.RecipeError, match="feedback needs a curate, import, feedback or generate step"):
         recipe.check(recipe.parse({"name": "x", "step": steps}), "x")
 
 
