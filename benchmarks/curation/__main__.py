@@ -198,7 +198,9 @@ def main(words: Sequence[str] | None = None) -> None:
     text = f"# Speed of curation\n\n{page(chosen, counts, done, decoded)}\n{provenance.footnote(said)}"
     print(text)
     result: dict[str, Any] = {
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(chosen).items()},
+        "options": {
+            name: str(value) if isinstance(value, Path) else value for name, value in vars(chosen).items() if name != "results"
+        },
         "repaints": {str(correlation): each for correlation, each in counts.items()},
         "ways": [
             {"label": each.label, "files": each.files, "repaints": each.repaints, "seconds": each.seconds,

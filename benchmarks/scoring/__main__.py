@@ -217,7 +217,9 @@ def main(words: Sequence[str] | None = None) -> None:
     text = f"# Speed of scoring\n\n{page(chosen, ways, decoded, colour)}\n{provenance.footnote(said)}"
     print(text)
     result = {
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in vars(chosen).items()},
+        "options": {
+            name: str(value) if isinstance(value, Path) else value for name, value in vars(chosen).items() if name != "results"
+        },
         "ways": [vars(way) for way in ways],
         "decoding": decoded,
         "colorfulness": colour,
