@@ -87,7 +87,14 @@ class Size:
 
 REAL = Size(SD15_UNET, SD15_VAE, SD15_TEXT, 512)
 SMALL = Size(
-    {**SD15_UNET, "sample_size": 16, "block_out_channels": (64, 128, 256, 256), "cross_attention_dim": 96, "norm_num_groups": 8},
+    {
+        **SD15_UNET,
+        "sample_size": 16,
+        "block_out_channels": (64, 128, 256, 256),
+        "cross_attention_dim": 96,
+        "attention_head_dim": 2,  # as many heads, so that each is nearly as wide (32 channels) as a real one (40)
+        "norm_num_groups": 8,
+    },
     {**SD15_VAE, "sample_size": 128, "block_out_channels": (24, 48, 96, 96), "norm_num_groups": 8},
     {**SD15_TEXT, "hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 1, "num_attention_heads": 8},
     128,

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from pairwright import seeds
 from pairwright.diffusion import lora_files
+from pairwright.diffusion.quick_lora import quicken
 from pairwright.models import LORA_FILE, ModelError
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def _inject(network: Any, name: str, config: LoraConfig) -> None:
         # Several adapters are what is wanted here.
         warnings.filterwarnings("ignore", message="Already found a `peft_config` attribute")
         network.add_adapter(config, adapter_name=name)
+    quicken(network)
     for parameter in network.parameters():
         parameter.requires_grad = parameter in trainable
     for parameter in parameters(network, name).values():
