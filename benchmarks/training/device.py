@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmarks.training import networks
 from benchmarks.training.networks import TOKENS, Config
-from benchmarks.training.ways import CONTESTS, Contest
+from benchmarks.training.ways import CONTESTS, Contest, Looking
 from pairwright import hardware, runtime, seeds
 from pairwright.diffusion import families, microbatch, policy, training
 from pairwright.diffusion.batches import Batches
@@ -61,7 +61,8 @@ class Speed:
     memory: int | None
     """Bytes, the most in a step."""
     flop: float
-    """Operations per sample (in stage 2: per pair), from forwards counted and backward passes taken as 1.13 forwards."""
+    """Operations per sample (in stage 2: per pair), from forwards counted and backward passes taken as 1.13 forwards; at least
+    so many where every rollout is needed, since a gate that stays shut has no backward pass."""
     share: float
     """Of the hardware's limit."""
     forwards: float
@@ -123,7 +124,7 @@ def trainer(
     batches = Batches(encoded(name, config, side), base.process, device, batch, 1, 0, flips=False, dropout=0.0)
     found = Trainer(options, actors, batches)
     if contest.look:
-        found.losers = Gated(options.rollout.steps, margin=float("-inf"))
+        found.losers = Looking(options.rollout.steps, options.margin)
     microbatch.choose(found)
     return found
 
@@ -156,7 +157,7 @@ def speed(found: Trainer, contest: Contest, forward: float, limit: float, *, rep
             share.append(step[2])
         if len(spent) == repeats:
             break
-    graded = 1 if isinstance(found.losers, Gated) else 2
+    graded = 0 if contest.look else 1 if isinstance(found.losers, Gated) else 2
     forwards = sum(share) / len(share)
     flop = (forwards + graded * BACKWARD[found.settings.method]) * forward
     seconds = median(spent)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from pairwright.context import Context
 from pairwright.diffusion import adapters, microbatch
 from pairwright.diffusion.batches import Batch
 from pairwright.diffusion.losers import Gated
+from pairwright.diffusion.objectives import Errors
 from pairwright.diffusion.training import Trainer
 from pairwright.options import Train
 from pairwright.records import Pair, Picture
@@ -62,6 +62,14 @@ CONTESTS = {
 }
 
 
+class Looking(Gated):
+    """Samples every trajectory, also where the gate is open without it."""
+
+    def closed(self, winner: Errors) -> Tensor:
+        """Everybody."""
+        return torch.arange(len(winner.policy_winner))
+
+
 def write_pairs(store: Store, count: int, side: int) -> Node:
     """Pairs of random pictures with captions of their own, as curation leaves them."""
     node = store.node("curate", {"random": [count, side]})
@@ -86,7 +94,7 @@ def trainer(pairs: Node, store: Store, base: Path, contest: Contest, *, batch: i
     found = job.trainer(job.encoded())
     microbatch.set_micro(found, micro)
     if contest.look:
-        found.losers = Gated(found.settings.rollout.steps, margin=-math.inf)
+        found.losers = Looking(found.settings.rollout.steps, found.settings.margin)
     return found
 
 

@@ -12,7 +12,6 @@ from benchmarks.training import curves, device, networks, page
 from benchmarks.training.curves import Curve
 from benchmarks.training.race import RaceError, Result, Spent, agreement, race
 from benchmarks.training.ways import CONTESTS
-from pairwright.diffusion import training
 
 CPU = torch.device("cpu")
 SMALL_SD35 = {
@@ -40,7 +39,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("dpo", 4, []),
         ("dpo-full", 4, []),
         ("realalign", (4 + 1, 4 + 20), [1.0]),
-        ("dro-all", (3 + 1, 3 + 20), [1.0]),
+        ("dro-all", (3 + 1, 4 + 20), [1.0]),
         ("dro-none", 2, [0.0]),
     ],
 )
@@ -137,10 +136,9 @@ def test_a_compiled_network_still_switches_its_adapters(tmp_path: Path) -> None:
     found = device.trainer("sd15", config, CONTESTS["dpo"], tmp_path, side=64, device=CPU, batch=2, micro=2)
     for value in found.policy.trained.values():
         value.data.add_(0.1)
-    (batch,) = found.batches.of_step(0)
-    plain, _ = training.batch_errors(found.policy, batch, found.losers)
+    ((plain, _),) = found.errors(0)
     found.policy.network.compile(backend="eager")
-    compiled, _ = training.batch_errors(found.policy, batch, found.losers)
+    ((compiled, _),) = found.errors(0)
     assert (plain.winner_gain.abs() > 1e-4).all()
     for name in ("policy_winner", "policy_loser", "reference_winner", "reference_loser"):
         torch.testing.assert_close(getattr(compiled, name), getattr(plain, name), rtol=1e-5, atol=1e-6)

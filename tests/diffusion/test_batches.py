@@ -97,3 +97,15 @@ def test_the_trajectorys_noise_is_not_the_pictures() -> None:
     assert own.shape == batch.noise.shape
     assert not torch.equal(own, batch.noise)
     assert torch.equal(batch.own_noise(torch.tensor([2])), own[2:3])
+
+
+def test_some_of_a_batchs_samples_are_a_batch() -> None:
+    (batch,) = batches(dropout=0.5).of_step(2)
+    part = batch.take(torch.tensor([3, 1]))
+    assert part.occasions == (batch.occasions[3], batch.occasions[1])
+    assert part.loser is not None
+    assert batch.loser is not None
+    for whole, some in ((batch.t, part.t), (batch.noise, part.noise), (batch.winner, part.winner), (batch.loser, part.loser)):
+        assert torch.equal(some, whole[[3, 1]])
+    assert torch.equal(part.condition.tensors["states"], batch.condition.tensors["states"][[3, 1]])
+    assert torch.equal(part.own_noise(torch.tensor([0])), batch.own_noise(torch.tensor([3])))

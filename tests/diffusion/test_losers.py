@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from pairwright.diffusion import adapters, families, losers, training
+from pairwright.diffusion import adapters, families, losers
 from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.families import Condition, Family
 from pairwright.diffusion.losers import Gated, Losers, OnDisk, Replayed, Sampled
@@ -44,12 +44,10 @@ def of(base: str, flow_base: str) -> Callable[[str], Family]:
 
 def gradient(policy: Policy, batches: Batches, source: Losers, step: int, margin: float) -> tuple[torch.Tensor, Errors]:
     """The gradient of one step's loss as one vector, and the errors of its samples."""
-    ready = source.prepare(policy, step, batches)
     total: torch.Tensor | float = 0.0
     found: list[Errors] = []
-    for batch in batches.of_step(step):
-        errors, _ = training.batch_errors(policy, batch, ready)
-        total = total + dro(errors, margin=margin) * len(batch) / batches.size
+    for errors, _ in source.of_step(policy, step, batches):
+        total = total + dro(errors, margin=margin) * len(errors.policy_winner) / batches.size
         found.append(errors)
     assert isinstance(total, torch.Tensor)
     parts = torch.autograd.grad(total, list(policy.trained.values()), allow_unused=True)
@@ -98,7 +96,9 @@ def test_every_saving_of_a_fresh_step_leaves_its_gradient(
         assert partial.reference_loser is not None
         assert full.policy_loser.max() < 1e-9, "a fresh policy has nothing to learn from what it says itself"
         asked = margin - known.winner_gain <= 0
-        assert partial.reference_loser[~asked].tolist() == [0.0] * int((~asked).sum())
+        count = int((~asked).sum())
+        assert partial.reference_loser[:count].tolist() == [0.0] * count, "those that need none come first"
+        assert (partial.reference_loser[count:] > 0).all()
         unasked += int((~asked).sum())
         opened += int((asked & (margin - full.gain > 0)).sum())
         closed += int((asked & (margin - full.gain <= 0)).sum())
@@ -125,7 +125,7 @@ def test_sampling_a_whole_step_at_once_is_exact_for_a_lagging_policy(name: str, 
 def test_a_flows_own_state_is_its_sample_noised_again_as_the_real_picture(of: Callable[[str], Family], store: Store) -> None:
     policy = make_policy(of("sd35"), store, moved=0.2)
     (batch,) = make_batches(policy.family).of_step(0)
-    found = own_states(policy, batch, torch.arange(4), steps=10)
+    found = own_states(policy, batch, steps=10)
     start, scheduler = batch.own_noise(torch.arange(4)), FlowMatchEulerDiscreteScheduler(shift=3.0)
     with torch.no_grad():
         for row in range(4):
@@ -145,9 +145,9 @@ def test_a_flows_own_state_is_its_sample_noised_again_as_the_real_picture(of: Ca
 def test_own_states_are_the_snapshots_and_leave_the_policy_active(name: str, of: Callable[[str], Family], store: Store) -> None:
     policy = make_policy(of(name), store, lagging=True)
     (batch,) = make_batches(policy.family).of_step(0)
-    before = own_states(policy, batch, torch.arange(4), steps=STEPS)
+    before = own_states(policy, batch, steps=STEPS)
     move(policy, 0.2)
-    after = own_states(policy, batch, torch.arange(4), steps=STEPS)
+    after = own_states(policy, batch, steps=STEPS)
     assert torch.equal(before.prediction, after.prediction)
     assert {tuple(layer.active_adapters) for layer in adapters.lora_layers(policy.network)} == {("policy",)}
 
@@ -215,12 +215,9 @@ def test_the_forwards_that_are_said_are_those_that_are_done(
     policy = make_policy(of(name), store, moved=0.1, lagging=lagging)
     batches = make_batches(policy.family, size=6, micro=4)
     with counted(policy.family, monkeypatch) as rows:
-        ready = source.prepare(policy, 0, batches)
         said = 0.0
-        for batch in batches.of_step(0):
-            _, answer = training.batch_errors(policy, batch, ready)
-            assert answer is not None
-            said += 2 * len(batch) + float(answer.forwards.sum())
+        for _, answer in source.of_step(policy, 0, batches):
+            said += 2 * len(answer.asked) + float(answer.forwards.sum())
     assert sum(rows) == said
 
 
@@ -231,16 +228,51 @@ def test_a_lagging_steps_forwards_are_full_and_half_as_many(
     policy = make_policy(of("sd15"), store, lagging=True)
     batches = make_batches(policy.family, size=64, micro=8, count=64)
     needed = sum(20 - int(t) // 50 for batch in batches.of_step(0) for t in batch.t)
-    with counted(policy.family, monkeypatch) as rows:
-        Sampled(20, stop=True).prepare(policy, 0, batches)
+    with counted(policy.family, monkeypatch) as all_rows, torch.no_grad():
+        assert len(list(Sampled(20, stop=True).of_step(policy, 0, batches))) == 8
+    rows = [each for each in all_rows if each <= 8]
+    assert all_rows.count(16) == 16, "reference and policy, winners and losers together"
     assert sum(rows) == needed
     assert 9.5 < needed / 64 < 11.5
     assert rows.count(8) * 8 > 0.97 * needed
     with counted(policy.family, monkeypatch) as alone:
         for batch in batches.of_step(0):
-            own_states(policy, batch, torch.arange(8), steps=20)
+            own_states(policy, batch, steps=20)
     assert sum(alone) == needed
     assert len(rows) < 0.6 * len(alone), "a micro-batch by itself runs to its farthest sample"
+
+
+def test_those_that_need_their_rollout_wait_for_each_other(
+    of: Callable[[str], Family], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of each micro-batch of four needs one: eight trajectories are run together, four at a time, and not one by one."""
+    policy = make_policy(of("sd15"), store, moved=0.1)
+    batches = make_batches(policy.family, size=32, micro=4, count=32)
+    monkeypatch.setattr(losers, "closed", lambda winner, margin: torch.tensor([1]))
+    with counted(policy.family, monkeypatch) as rows:
+        found = list(Gated(20, 1e9).of_step(policy, 0, batches))
+    decided, waited = found[:8], found[8:]
+    assert [len(answer.asked) for _, answer in decided] == [3] * 8
+    assert [len(answer.asked) for _, answer in waited] == [4, 4]
+    assert rows[:16] == [4] * 16, "reference and policy of every micro-batch"
+    forwards = sum(float(answer.forwards.sum()) for _, answer in waited) - 2 * 8
+    sampling = rows[16:-4]
+    assert sum(sampling) == forwards
+    assert sampling.count(4) * 4 > 0.8 * forwards
+    assert rows[-4:] == [4] * 4, "the reference on their own states, and the policy once more where a gate is open"
+
+
+def test_whoever_waited_keeps_the_value_that_was_compared(of: Callable[[str], Family], store: Store) -> None:
+    """The second forward gives the gradient; rounding must not shut a gate that was found open."""
+    policy = make_policy(of("sd15"), store, moved=0.15)
+    batches = make_batches(policy.family)
+    ((winner, _),) = Gated(STEPS, 1e9).of_step(policy, 0, batches)
+    margin = float(winner.winner_gain.detach().min())
+    found = [errors for errors, _ in Gated(STEPS, margin).of_step(policy, 0, batches)]
+    values = torch.cat([errors.policy_winner for errors in found]).sort().values
+    assert torch.equal(values.detach(), winner.policy_winner.detach().sort().values)
+    for errors in found:
+        assert errors.policy_winner.requires_grad == bool((margin - errors.gain > 0).all())
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd35"])
@@ -252,11 +284,12 @@ def test_a_buffers_losers_are_of_the_policy_that_sampled_them(name: str, of: Cal
     then: dict[tuple[int, int], torch.Tensor] = {}
     old = 0
     for step in range(4):
-        source.prepare(policy, step, batches)
+        with torch.no_grad():
+            list(source.of_step(policy, step, batches))
         (batch,) = batches.of_step(step)
         new = torch.tensor([row for row, use in enumerate(batch.uses) if use.place // plan.new == step])
-        now = own_states(policy, batch, torch.arange(4), steps=STEPS)
-        kept = source.kept.states(policy, batch, torch.arange(4))
+        now = own_states(policy, batch, steps=STEPS)
+        kept = source.kept.states(policy, batch)
         torch.testing.assert_close(kept.latents[new], now.latents[new], atol=1e-5, rtol=1e-4)
         for row, use in enumerate(batch.uses):
             if use.place // plan.new < step:

@@ -7,6 +7,7 @@ import torch
 from pairwright.diffusion import microbatch, training
 from pairwright.diffusion.families.sd15 import Sd15
 from pairwright.diffusion.microbatch import Need, TooLargeError
+from pairwright.diffusion.objectives import Errors
 from pairwright.diffusion.training import Trainer
 from pairwright.store import Store
 from tests.diffusion.test_training import trainer
@@ -97,12 +98,12 @@ def short_of_memory(found: Trainer, most: int) -> list[int]:
     tried: list[int] = []
     real = found.backward
 
-    def backward(batch: Any, losers: Any) -> Any:
-        tried.append(len(batch))
-        answer = real(batch, losers)
-        if len(batch) > most and not found.checkpointed:
+    def backward(errors: Errors) -> torch.Tensor:
+        tried.append(len(errors.policy_winner))
+        loss = real(errors)
+        if tried[-1] > most and not found.checkpointed:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return answer
+        return loss
 
     found.backward = backward  # type: ignore[method-assign]
     return tried

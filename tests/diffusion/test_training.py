@@ -10,8 +10,8 @@ from pairwright.diffusion import adapters, encodings, objectives, policy, traini
 from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.families import Condition
 from pairwright.diffusion.families.sd15 import Sd15
-from pairwright.diffusion.losers import Losers, OnDisk
-from pairwright.diffusion.objectives import Errors, dpo, dro
+from pairwright.diffusion.losers import Gated
+from pairwright.diffusion.objectives import Errors, dpo
 from pairwright.diffusion.rollouts import RolloutError
 from pairwright.diffusion.training import Trainer, TrainingError
 from pairwright.models import ModelRef
@@ -54,11 +54,10 @@ def trainer(family: Sd15, store: Store, *, moved: float = 0.0, **settings: Any) 
     return Trainer(options, actors, batches)
 
 
-def gradient(found: Trainer, source: Losers | None, step: int, margin: float | None = None) -> tuple[torch.Tensor, Errors]:
+def gradient(found: Trainer, step: int) -> tuple[torch.Tensor, Errors]:
     """The gradient of one batch's loss as one vector, and the errors that it came from."""
-    (batch,) = found.batches.of_step(step)
-    errors, _ = training.batch_errors(found.policy, batch, source)
-    loss = found.loss(errors) if margin is None else dro(errors, margin=margin)
+    ((errors, _),) = found.errors(step)
+    loss = found.loss(errors)
     parts = torch.autograd.grad(loss, list(found.policy.trained.values()), allow_unused=True)
     zero = torch.zeros(1)
     return torch.cat([zero if part is None else part.flatten() for part in parts]), errors
@@ -87,6 +86,22 @@ def test_savings_give_the_published_loops_weights(load: Callable[..., Sd15], sto
     torch.testing.assert_close(weights[1], weights[0], atol=1e-6, rtol=1e-4)
 
 
+def test_a_step_whose_gates_are_all_shut_goes_on_by_its_momentum(sd15: Sd15, store: Store) -> None:
+    """As the published loop does, whose gradient is then 0 and not absent."""
+    found = trainer(sd15, store, objective="dro", optimiser={"learning_rate": 1e-3, "weight_decay": 0.0})
+    running = training.steps(found)
+    next(running)
+    before = {name: value.detach().clone() for name, value in found.policy.trained.items()}
+    moments = [found.optimiser.state[value]["exp_avg"].clone() for value in found.policy.trained.values()]
+    found.losers = Gated(ROLLOUT["steps"], -math.inf)  # everybody waits, and nobody's gate opens
+    found.loss = lambda errors: objectives.dro(errors, margin=-1e3)  # type: ignore[method-assign]
+    second = next(running)
+    assert (second.grad_norm, second.losers, second.loss) == (0.0, 4, 0.0)
+    for (name, value), moment in zip(found.policy.trained.items(), moments, strict=True):
+        torch.testing.assert_close(found.optimiser.state[value]["exp_avg"], 0.9 * moment)
+        assert torch.equal(value != before[name], moment != 0)
+
+
 def test_at_the_start_no_rollout_is_needed_and_the_loss_is_the_margin(sd15: Sd15, store: Store) -> None:
     first = next(training.steps(trainer(sd15, store, objective="dro")))
     assert (first.losers, first.rollouts) == (0, 0.0)
@@ -99,7 +114,7 @@ def test_dpo_starts_at_log_2_and_shares_timestep_and_noise(sd15: Sd15, store: St
     found = trainer(sd15, store, objective="dpo")
     (batch,) = found.batches.of_step(0)
     assert batch.loser is not None
-    errors, _ = training.batch_errors(found.policy, batch, OnDisk())
+    ((errors, _),) = found.errors(0)
     process = sd15.process
     with torch.no_grad():
         for latents, error in ((batch.winner, errors.policy_winner), (batch.loser, errors.policy_loser)):
@@ -115,9 +130,8 @@ def test_dpo_starts_at_log_2_and_shares_timestep_and_noise(sd15: Sd15, store: St
 def test_the_log_reports_winner_and_loser_apart(sd15: Sd15, store: Store) -> None:
     """Trap 10: a margin that grows hides a winner's error that rises."""
     found = trainer(sd15, store, moved=0.1, objective="dpo", beta=100.0)
-    (batch,) = found.batches.of_step(0)
     with torch.no_grad():
-        errors, _ = training.batch_errors(found.policy, batch, OnDisk())
+        ((errors, _),) = found.errors(0)
     first = next(training.steps(found))
     assert first.rewards_chosen == pytest.approx(50 * float(errors.winner_gain.mean()), rel=1e-4)
     assert first.rewards_rejected == pytest.approx(50 * float(errors.loser_gain.mean()), rel=1e-4)
@@ -140,9 +154,8 @@ def test_the_log_reports_winner_and_loser_apart(sd15: Sd15, store: Store) -> Non
 def test_the_log_says_which_share_of_the_pairs_is_saturated(sd15: Sd15, store: Store) -> None:
     """Trap 10: with a beta that saturates half of the pairs, that half is reported."""
     found = trainer(sd15, store, moved=0.1, objective="dpo")
-    (batch,) = found.batches.of_step(0)
     with torch.no_grad():
-        errors, _ = training.batch_errors(found.policy, batch, OnDisk())
+        ((errors, _),) = found.errors(0)
     gains = errors.gain.abs().sort().values
     beta = 2 * 4 / float(gains[1:3].mean())
     found.settings = found.settings.model_copy(update={"beta": beta})
@@ -188,7 +201,7 @@ def test_all_but_the_network_is_float32_and_a_small_step_moves_every_weight(load
     found = trainer(load("bfloat16"), store, moved=0.05, **settings)
     assert next(found.policy.network.parameters()).dtype == torch.bfloat16
     (batch,) = found.batches.of_step(0)
-    errors, _ = training.batch_errors(found.policy, batch, found.losers)
+    ((errors, _),) = found.errors(0)
     target = found.policy.family.process.target(batch.winner, batch.noise, batch.t)
     kinds = [batch.noise, target, *vars(errors).values(), found.loss(errors), *found.policy.trained.values()]
     assert {each.dtype for each in kinds} == {torch.float32}
@@ -211,10 +224,10 @@ def test_a_policy_that_equals_its_reference_has_a_gain_of_exactly_0_in_bfloat16(
         "rollout": {**ROLLOUT, "savings": False},
     }
     found = trainer(load("bfloat16"), store, **settings)
-    for batch in found.batches.of_step(0):
-        errors, _ = training.batch_errors(found.policy, batch, found.losers)
-        assert torch.equal(errors.winner_gain, torch.zeros(len(batch)))
-        assert torch.equal(errors.loser_gain, torch.zeros(len(batch)))
+    for errors, _ in found.errors(0):
+        nothing = torch.zeros(len(errors.policy_winner))
+        assert torch.equal(errors.winner_gain, nothing)
+        assert torch.equal(errors.loser_gain, nothing)
 
 
 @pytest.mark.parametrize(("objective", "samples"), [("dpo", 8), ("dro", 4)])
@@ -243,7 +256,7 @@ def test_checkpointed_activations_give_the_same_gradient(load: Callable[..., Sd1
         found = trainer(load(), store, moved=0.1, objective="dpo", beta=10.0)
         if checkpointed:
             found.policy.network.enable_gradient_checkpointing()  # type: ignore[operator]
-        gradients.append(gradient(found, OnDisk(), 0)[0])
+        gradients.append(gradient(found, 0)[0])
     assert relative(gradients[1], gradients[0]) < 1e-5
 
 
@@ -324,11 +337,11 @@ def test_rollout_steps_that_leave_timesteps_out_are_said_at_once(sd15: Sd15, sto
 @pytest.mark.parametrize("objective", ["sft", "dpo"])
 def test_a_step_lowers_its_own_loss(sd15: Sd15, store: Store, objective: str) -> None:
     found = trainer(sd15, store, moved=0.05, objective=objective, beta=100.0, optimiser={"learning_rate": 1e-4})
-    (batch,) = found.batches.of_step(0)
 
     def errors() -> Errors:
         with torch.no_grad():
-            return training.batch_errors(found.policy, batch, found.losers)[0]
+            ((errors, _),) = found.errors(0)
+            return errors
 
     before = errors()
     next(training.steps(found))

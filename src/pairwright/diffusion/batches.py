@@ -8,7 +8,7 @@ caption dropout. The micro-batch therefore changes nothing but rounding, and res
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import torch
@@ -48,6 +48,22 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.occasions)
+
+    def take(self, rows: Tensor) -> Batch:
+        """Some of its samples, by an index tensor on the CPU."""
+        there, places = rows.to(self.winner.device), rows.tolist()
+        return replace(
+            self,
+            occasions=tuple(self.occasions[row] for row in places),
+            t=self.t[rows],
+            noise=self.noise[there],
+            condition=self.condition[rows],
+            winner=self.winner[there],
+            loser=None if self.loser is None else self.loser[there],
+            weight=None if self.weight is None else self.weight[there],
+            uses=tuple(self.uses[row] for row in places) if self.uses else (),
+            shared=tuple(self.shared[row] for row in places) if self.shared else (),
+        )
 
     @property
     def trajectories(self) -> tuple[str, ...]:

@@ -1,22 +1,23 @@
 """Where a step's losers come from, and the errors of both sides.
 
-Losers that are known beforehand are one batch with the winners: half as many forwards, each twice as large. Others are asked
-for inside the step, after the winner's errors. That order is what lets DRO do without most of them: see :class:`Gated`.
+Losers that are known beforehand are one batch with the winners: half as many forwards, each twice as large. Of others only the
+winners' errors say whether they are needed at all, which is what lets DRO do without most of them: see :class:`Gated`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pairwright import options
-from pairwright.diffusion.batches import Batch, Batches
+from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.objectives import Errors
 from pairwright.diffusion.own_states import Kept, joined, own_states
-from pairwright.diffusion.pair_errors import Answer, gated, noised, together, winner_errors
+from pairwright.diffusion.pair_errors import Answer, Waiting, noised, parts, together, winner_errors
 from pairwright.diffusion.policy import Policy
 from pairwright.diffusion.processes import Process, RectifiedFlow
 from pairwright.diffusion.replay import Replay
@@ -26,15 +27,11 @@ from pairwright.diffusion.rollouts import States
 class Losers(Protocol):
     """A source of losers."""
 
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
-        """The same source for the batches of one optimiser step, with what can be done for all of them at once done.
+    def of_step(self, policy: Policy, step: int, batches: Batches) -> Iterator[tuple[Errors, Answer]]:
+        """The four errors of this process's samples of an optimiser step, the policy's with a gradient where there is one.
 
-        Called before the step's first batch. Calling it again for the same step does the same again.
+        Each sample comes once, at most a micro-batch of them at a time. Asking for a step again gives the same again.
         """
-        ...
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
-        """The four errors of a batch, the policy's with a gradient."""
         ...
 
 
@@ -42,15 +39,12 @@ class Losers(Protocol):
 class OnDisk:
     """The pair's other picture, at the winner's timestep and with the winner's noise (Diffusion-DPO)."""
 
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
+    def of_step(self, policy: Policy, step: int, batches: Batches) -> Iterator[tuple[Errors, Answer]]:
         """See :class:`Losers`."""
-        return self
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
-        """See :class:`Losers`."""
-        assert batch.loser is not None
-        state, target = noised(policy, batch, batch.loser)
-        return together(policy, batch, States(state, target, torch.zeros(len(batch))))
+        for batch in batches.of_step(step):
+            assert batch.loser is not None
+            state, target = noised(policy, batch, batch.loser)
+            yield together(policy, batch, States(state, target, torch.zeros(len(batch))))
 
 
 @dataclass(frozen=True)
@@ -68,37 +62,16 @@ class Sampled:
     at_once: int | None = None
     """Trajectories of a forward; None: as many as the micro-batch has samples."""
 
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
+    def of_step(self, policy: Policy, step: int, batches: Batches) -> Iterator[tuple[Errors, Answer]]:
         """See :class:`Losers`."""
-        if not self.stop:
-            return self
-        whole = joined(list(batches.of_step(step)))
-        every, at_once = torch.arange(len(whole)), self.at_once or batches.micro
-        states = own_states(policy, whole, every, steps=self.steps, at_once=at_once)
-        return _Ready(states, {name: row for row, name in enumerate(whole.occasions)})
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
-        """See :class:`Losers`."""
-        every = torch.arange(len(batch))
-        states = own_states(policy, batch, every, steps=self.steps, stop=self.stop, at_once=self.at_once)
-        return together(policy, batch, states)
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """States that were sampled for a whole step."""
-
-    states: States
-    rows: dict[str, int]
-
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
-        return self
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
-        rows = torch.tensor([self.rows[name] for name in batch.occasions])
-        there = rows.to(self.states.latents.device)
-        states = States(self.states.latents[there], self.states.prediction[there], self.states.forwards[rows])
-        return together(policy, batch, states)
+        if self.stop:
+            whole = joined(list(batches.of_step(step)))
+            states = own_states(policy, whole, steps=self.steps, at_once=self.at_once or batches.micro)
+            for rows in parts(len(whole), batches.micro):
+                yield together(policy, whole.take(rows), states.take(rows))
+        else:
+            for batch in batches.of_step(step):
+                yield together(policy, batch, own_states(policy, batch, steps=self.steps, stop=False, at_once=self.at_once))
 
 
 @dataclass(frozen=True)
@@ -108,23 +81,29 @@ class Gated:
     While the sampling policy *is* the policy, its error on its own prediction is 0 with a gradient of 0, so no forward of
     the policy is needed. The loss is then ``relu(margin - winner_gain + reference_loser)`` with ``reference_loser >= 0``:
     where ``margin - winner_gain > 0`` the gate is open whatever the loser is, and its gradient is the winner's alone.
-    Only for the other samples a trajectory is run, to see whether the reference's error opens the gate.
+    Only for the other samples a trajectory is run, to see whether the reference's error opens the gate. They wait for the
+    end of the step: few of a micro-batch need one, and together their forwards are full.
     """
 
     steps: int
     margin: float
     at_once: int | None = None
 
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:  # noqa: ARG002 - a Losers
-        """See :class:`Losers`. Which losers are needed is known only after the winners."""
-        return self
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
+    def of_step(self, policy: Policy, step: int, batches: Batches) -> Iterator[tuple[Errors, Answer]]:
         """See :class:`Losers`."""
-        winner = winner_errors(policy, batch)
-        rows = closed(winner, self.margin)
-        states = own_states(policy, batch, rows, steps=self.steps, at_once=self.at_once) if len(rows) else None
-        return gated(policy, batch, winner, rows, states)
+        waiting = Waiting()
+        for batch in batches.of_step(step):
+            winner = winner_errors(policy, batch)
+            yield from waiting.without(batch, winner, self.closed(winner))
+            del winner  # with all that its gradient needs, where all of them wait
+        if waiting:
+            whole = joined(waiting.batches)
+            states = own_states(policy, whole, steps=self.steps, at_once=self.at_once or batches.micro)
+            yield from waiting.answered(policy, whole, states, self.margin, batches.micro)
+
+    def closed(self, winner: Errors) -> Tensor:
+        """See :func:`closed`."""
+        return closed(winner, self.margin)
 
 
 @dataclass(frozen=True)
@@ -141,28 +120,25 @@ class Replayed:
     margin: float | None
     """Of the gate; None: every loser is computed in full."""
     at_once: int | None = None
-    sampled: dict[str, float] = field(default_factory=dict, compare=False)
-    """Forwards by occasion that sampling took in the present step."""
 
-    def prepare(self, policy: Policy, step: int, batches: Batches) -> Losers:
+    def of_step(self, policy: Policy, step: int, batches: Batches) -> Iterator[tuple[Errors, Answer]]:
         """See :class:`Losers`."""
-        whole = joined(list(batches.of_step(step)))
-        took = self.kept.grow(policy, step, whole, stop=self.stop, at_once=self.at_once or batches.micro)
-        self.sampled.clear()
-        self.sampled.update(zip(whole.occasions, took.tolist(), strict=True))
-        return self
-
-    def __call__(self, policy: Policy, batch: Batch) -> tuple[Errors, Answer]:
-        """See :class:`Losers`."""
-        sampled = torch.tensor([self.sampled[name] for name in batch.occasions])
-        if self.margin is None:
-            states = self.kept.states(policy, batch, torch.arange(len(batch)), at_once=self.at_once)
-            return together(policy, batch, replace(states, forwards=states.forwards + sampled))
-        winner = winner_errors(policy, batch)
-        rows = closed(winner, self.margin)
-        found = self.kept.states(policy, batch, rows, at_once=self.at_once) if len(rows) else None
-        errors, answer = gated(policy, batch, winner, rows, found)
-        return errors, replace(answer, forwards=answer.forwards + sampled)
+        everybody = joined(list(batches.of_step(step)))
+        took = self.kept.grow(policy, step, everybody, stop=self.stop, at_once=self.at_once or batches.micro)
+        waiting = Waiting()
+        for rows in parts(len(everybody), batches.micro):
+            batch = everybody.take(rows)
+            if self.margin is None:
+                states = self.kept.states(policy, batch, at_once=self.at_once)
+                yield together(policy, batch, replace(states, forwards=states.forwards + took[rows]))
+            else:
+                winner = winner_errors(policy, batch)
+                yield from waiting.without(batch, winner, closed(winner, self.margin), took[rows])
+                del winner
+        if waiting and self.margin is not None:
+            whole = joined(waiting.batches)
+            states = self.kept.states(policy, whole, at_once=self.at_once or batches.micro)
+            yield from waiting.answered(policy, whole, states, self.margin, batches.micro)
 
 
 def source(settings: options.Train, process: Process) -> Losers | None:

@@ -9,6 +9,7 @@ import gc
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -170,8 +171,9 @@ def forward_and_backward(trainer: Trainer, count: int) -> None:
     batches = replace(trainer.batches, micro=count)
     if batches.replay is None:
         batches = replace(batches, size=count, rank=0, ranks=1)  # no more trajectories than are looked at
-    losers = trainer.losers.prepare(trainer.policy, 0, batches) if trainer.losers else None
-    trainer.backward(next(batches.of_step(0)), losers)
+    found = trainer.errors(0, batches)
+    for errors, _ in islice(found, 1) if batches.replay else found:
+        trainer.backward(errors)
 
 
 def _room(trainer: Trainer) -> int:

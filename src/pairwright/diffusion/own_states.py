@@ -22,21 +22,21 @@ from pairwright.diffusion.replay import Replay, Use, timesteps
 from pairwright.diffusion.rollouts import RolloutError, States
 
 
-def own_states(policy: Policy, batch: Batch, rows: Tensor, *, steps: int, stop: bool = True, at_once: int | None = None) -> States:
-    """The own states of some rows of a batch, one per row. Rows that share a trajectory cost one trajectory.
+def own_states(policy: Policy, batch: Batch, *, steps: int, stop: bool = True, at_once: int | None = None) -> States:
+    """The own states of a batch, one per sample. Samples that share a trajectory cost one trajectory.
 
     Raises:
         TypeError: the family's process has no such trajectory.
     """
     process = policy.family.process
     walks: dict[str, list[int]] = {}
-    for row in rows.tolist():
-        walks.setdefault(batch.trajectories[row], []).append(row)
+    for row, name in enumerate(batch.trajectories):
+        walks.setdefault(name, []).append(row)
     heads = torch.tensor([walk[0] for walk in walks.values()])
     noise, condition = batch.own_noise(heads).to(batch.noise.device), batch.condition[heads]
     # For each row: its trajectory, and how many rows before it took a state of that one.
     place = {row: (index, column) for index, walk in enumerate(walks.values()) for column, row in enumerate(walk)}
-    which, column = torch.tensor([place[row] for row in rows.tolist()]).unbind(1)
+    which, column = torch.tensor([place[row] for row in range(len(batch))]).unbind(1)
     shared_by = torch.tensor([float(len(walk)) for walk in walks.values()])[which]
     if isinstance(process, Ddpm):
         t = _padded([batch.t[walk] for walk in walks.values()])
@@ -47,29 +47,25 @@ def own_states(policy: Policy, batch: Batch, rows: Tensor, *, steps: int, stop: 
     if isinstance(process, RectifiedFlow):
         with policy.sampling() as sampler:
             ends = rollouts.euler(sampler.predict, process, noise, condition, steps=steps, at_once=at_once)
-        return noised_again(policy, batch, rows, ends[which.to(ends.device)], steps / shared_by, at_once=at_once)
+        return noised_again(policy, batch, ends[which.to(ends.device)], steps / shared_by, at_once=at_once)
     raise TypeError(f"{policy.family.name}'s {type(process).__name__} has no trajectories that losers could come from")
 
 
 @torch.no_grad()
-def noised_again(
-    policy: Policy, batch: Batch, rows: Tensor, ends: Tensor, forwards: Tensor, *, at_once: int | None = None
-) -> States:
-    """Ends of trajectories ``[n, ...]`` with the real pictures' noise and timestep, and the sampling policy's velocity there.
+def noised_again(policy: Policy, batch: Batch, ends: Tensor, forwards: Tensor, *, at_once: int | None = None) -> States:
+    """Ends of trajectories ``[b, ...]`` with the real pictures' noise and timestep, and the sampling policy's velocity there.
 
     Args:
         policy: samples.
         batch: has noise, timesteps and captions.
-        rows: of the batch, ``[n]``.
-        ends: one per row.
-        forwards: what the ends took, ``[n]``.
+        ends: one per sample.
+        forwards: what the ends took, ``[b]``.
         at_once: the most samples of a forward; None: all.
     """
-    t, condition = batch.t[rows], batch.condition[rows]
-    state = policy.family.process.add_noise(ends, batch.noise[rows.to(batch.noise.device)], t)
+    state, width = policy.family.process.add_noise(ends, batch.noise, batch.t), at_once or len(batch)
     with policy.sampling() as sampler:
-        parts = [slice(start, start + (at_once or len(rows))) for start in range(0, len(rows), at_once or len(rows))]
-        velocity = [sampler.predict(state[part], t[part], condition[part]) for part in parts]
+        parts = [slice(start, start + width) for start in range(0, len(batch), width)]
+        velocity = [sampler.predict(state[part], batch.t[part], batch.condition[part]) for part in parts]
     return States(state, torch.cat(velocity), forwards + 1)
 
 
@@ -146,18 +142,17 @@ class Kept:
         took[rows] = found.forwards
         return took
 
-    def states(self, policy: Policy, batch: Batch, rows: Tensor, *, at_once: int | None = None) -> States:
-        """The own states of some rows of a batch, all of whose trajectories lie here; ``forwards`` without theirs.
+    def states(self, policy: Policy, batch: Batch, *, at_once: int | None = None) -> States:
+        """The own states of a batch, all of whose trajectories lie here; ``forwards`` without theirs.
 
         Raises:
             RolloutError: a trajectory is missing.
         """
-        uses = [batch.uses[row] for row in rows.tolist()]
-        nothing = torch.zeros(len(rows))
+        nothing = torch.zeros(len(batch))
         if isinstance(policy.family.process, RectifiedFlow):
-            ends = self._get(f"{use.place}/end" for use in uses).to(batch.noise.device)
-            return noised_again(policy, batch, rows, ends, nothing, at_once=at_once)
-        latents, prediction = (self._get(_name(use, what) for use in uses) for what in ("latents", "prediction"))
+            ends = self._get(f"{use.place}/end" for use in batch.uses).to(batch.noise.device)
+            return noised_again(policy, batch, ends, nothing, at_once=at_once)
+        latents, prediction = (self._get(_name(use, what) for use in batch.uses) for what in ("latents", "prediction"))
         return States(latents.to(batch.noise.device), prediction.to(batch.noise.device), nothing)
 
     def _put(self, values: Iterable[tuple[str, Tensor]]) -> None:

@@ -6,7 +6,8 @@ and batch shape, so that the gain of a policy that equals its reference is exact
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -58,15 +59,94 @@ def winner_errors(policy: Policy, batch: Batch) -> Errors:
     return Errors(policy.error(state, batch.t, batch.condition, target, batch.weight), reference_winner=reference)
 
 
-def gated(policy: Policy, batch: Batch, winner: Errors, rows: Tensor, states: States | None) -> tuple[Errors, Answer]:
-    """With the reference's errors on the own states of some rows; 0 for all others, and for the policy."""
-    reference = torch.zeros(len(batch), device=batch.noise.device)
-    asked, forwards = torch.zeros(len(batch), dtype=torch.bool), torch.zeros(len(batch))
-    if states is not None:
-        places = rows.to(reference.device)
-        weight = None if batch.weight is None else batch.weight[places]
-        t, condition = batch.t[rows], batch.condition[rows]
-        reference[places] = policy.reference_error(states.latents, t, condition, states.prediction, weight)
-        asked[rows], forwards[rows] = True, states.forwards + 1
-    errors = Errors(winner.policy_winner, torch.zeros_like(reference), winner.reference_winner, reference)
-    return errors, Answer(asked.to(reference.device), forwards)
+@dataclass
+class Waiting:
+    """Samples of a step of which the winners' errors are known, and which need their losers to decide over their gate."""
+
+    batches: list[Batch] = field(default_factory=list)
+    winners: list[Errors] = field(default_factory=list)
+    took: list[Tensor] = field(default_factory=list)
+    """Forwards that sampling their losers took before."""
+
+    def __bool__(self) -> bool:
+        return bool(self.batches)
+
+    def without(self, batch: Batch, winner: Errors, rows: Tensor, took: Tensor | None = None) -> Iterator[tuple[Errors, Answer]]:
+        """Keep some rows of a batch back; the others are decided, and their losers' errors count as 0.
+
+        Args:
+            batch: a micro-batch.
+            winner: its errors.
+            rows: those that wait, on the CPU.
+            took: forwards of each sample's loser so far, ``[b]``.
+        """
+        took = torch.zeros(len(batch)) if took is None else took
+        waits = torch.zeros(len(batch), dtype=torch.bool)
+        waits[rows] = True
+        if len(rows):
+            self.batches.append(batch.take(rows))
+            self.winners.append(_detached(winner, rows))
+            self.took.append(took[rows])
+        if len(rows) < len(batch):
+            decided = torch.nonzero(~waits)[:, 0]
+            there = decided.to(winner.policy_winner.device)
+            assert winner.reference_winner is not None
+            nothing = torch.zeros(len(decided), device=there.device)
+            asked = torch.zeros(len(decided), dtype=torch.bool, device=there.device)
+            errors = Errors(winner.policy_winner[there], nothing, winner.reference_winner[there], nothing)
+            yield errors, Answer(asked, took[decided])
+
+    def answered(self, policy: Policy, whole: Batch, losers: States, margin: float, micro: int) -> Iterator[tuple[Errors, Answer]]:
+        """The errors of all that waited: first those whose gate the reference opens, then the others, without a gradient.
+
+        The winners' values are those that were compared with the margin; a second forward gives only their gradient.
+
+        Args:
+            policy: fresh, so that its own error on its own prediction is 0.
+            whole: ``batches``, joined.
+            losers: their own states.
+            margin: of the gate.
+            micro: samples per forward.
+        """
+        known = Errors(
+            torch.cat([each.policy_winner for each in self.winners]),
+            reference_winner=torch.cat([each.reference_winner for each in self.winners if each.reference_winner is not None]),
+        )
+        assert known.reference_winner is not None
+        forwards = torch.cat(self.took) + losers.forwards + 1
+        reference = torch.cat([_reference(policy, whole.take(rows), losers.take(rows)) for rows in parts(len(whole), micro)])
+        opened = (margin - known.winner_gain + reference > 0).cpu()
+        for chosen in (opened, ~opened):
+            members = torch.nonzero(chosen)[:, 0]
+            for part in parts(len(members), micro):
+                rows = members[part]
+                there = rows.to(reference.device)
+                own = known.policy_winner[there]
+                if chosen is opened:
+                    again = _own(policy, whole.take(rows))
+                    own = own + (again - again.detach())
+                errors = Errors(own, torch.zeros_like(reference[there]), known.reference_winner[there], reference[there])
+                asked = torch.ones_like(there, dtype=torch.bool)
+                yield errors, Answer(asked, forwards[rows] + (1 if chosen is opened else 0))
+
+
+def parts(count: int, size: int) -> Iterator[Tensor]:
+    """The rows ``0 .. count - 1``, at most ``size`` at a time."""
+    return (torch.arange(start, min(start + size, count)) for start in range(0, count, size))
+
+
+def _own(policy: Policy, batch: Batch) -> Tensor:
+    """The policy's errors on the winners, with a gradient."""
+    state, target = noised(policy, batch, batch.winner)
+    return policy.error(state, batch.t, batch.condition, target, batch.weight)
+
+
+def _reference(policy: Policy, batch: Batch, losers: States) -> Tensor:
+    """The reference's errors on the losers."""
+    return policy.reference_error(losers.latents, batch.t, batch.condition, losers.prediction, batch.weight)
+
+
+def _detached(winner: Errors, rows: Tensor) -> Errors:
+    assert winner.reference_winner is not None
+    there = rows.to(winner.policy_winner.device)
+    return Errors(winner.policy_winner.detach()[there], reference_winner=winner.reference_winner[there])

@@ -40,6 +40,10 @@ class States:
     forwards: Tensor
     """``[b]`` float32 on the CPU: how many forwards each sample took."""
 
+    def take(self, rows: Tensor) -> States:
+        """Some of the samples, by an index tensor on the CPU."""
+        return States(_take(self.latents, rows), _take(self.prediction, rows), self.forwards[rows])
+
 
 @torch.no_grad()
 def rollout(

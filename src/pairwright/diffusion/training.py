@@ -13,7 +13,7 @@ from torch import Tensor
 from pairwright import options, ranks
 from pairwright.diffusion import microbatch, objectives, optimisers, rollouts
 from pairwright.diffusion.adapters import Average
-from pairwright.diffusion.batches import Batch, Batches
+from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.losers import Losers, source
 from pairwright.diffusion.measures import Step, Sums, memory
 from pairwright.diffusion.objectives import Errors
@@ -63,12 +63,27 @@ class Trainer:
         """The objective, a scalar."""
         return objectives.of(self.settings)(errors)
 
-    def backward(self, batch: Batch, losers: Losers | None) -> tuple[Tensor, Errors, Answer | None]:
-        """Add a micro-batch's part to the step's gradient; its loss, its errors and what is known of its losers."""
-        errors, answer = batch_errors(self.policy, batch, losers)
+    def errors(self, step: int, batches: Batches | None = None) -> Iterator[tuple[Errors, Answer | None]]:
+        """What the objective needs of a step's samples, in parts of at most a micro-batch, and what is known of their losers.
+
+        Args:
+            step: from 0.
+            batches: other ones than the training's own.
+        """
+        chosen = batches or self.batches
+        if self.losers is not None:
+            yield from self.losers.of_step(self.policy, step, chosen)
+            return
+        for batch in chosen.of_step(step):
+            state, target = noised(self.policy, batch, batch.winner)
+            yield Errors(self.policy.error(state, batch.t, batch.condition, target, batch.weight)), None
+
+    def backward(self, errors: Errors) -> Tensor:
+        """Add these samples' part to the step's gradient, where they have one; their loss."""
         loss = self.loss(errors)
-        (loss * (len(batch) / self.settings.batch)).backward()  # type: ignore[no-untyped-call]
-        return loss, errors, answer
+        if loss.requires_grad:
+            (loss * (len(errors.policy_winner) / self.settings.batch)).backward()  # type: ignore[no-untyped-call]
+        return loss
 
     def checkpoint(self) -> None:
         """Trade a third more time for much less memory, from now on."""
@@ -120,6 +135,9 @@ def _step(trainer: Trainer, step: int, stop: Callable[[], bool]) -> Step | None:
         policy.refresh()
     sums = _gradients(trainer, step, stop)
     parameters = list(policy.trained.values())
+    for each in parameters:
+        if each.grad is None:  # no sample had a gradient: AdamW goes on by its momentum, as with a gradient of 0
+            each.grad = torch.zeros_like(each)
     ranks.sum_gradients(parameters)
     found, stopped = sums.found(stop=stop())
     if stopped:
@@ -149,17 +167,19 @@ def _gradients(trainer: Trainer, step: int, stop: Callable[[], bool]) -> Sums:
     """Leave the gradient of this process's samples of a step; done again with less where memory runs out."""
     while True:
         try:
-            sums = Sums(trainer.settings, trainer.policy.family.device)
-            losers = trainer.losers.prepare(trainer.policy, step, trainer.batches) if trainer.losers else None
-            for batch in trainer.batches.of_step(step):
-                if stop():
-                    break
-                sums.add(*trainer.backward(batch, losers))
+            return _accumulated(trainer, step, stop)
         except torch.OutOfMemoryError:
             pass  # left first: the error's traceback holds the tensors that memory is needed for
-        else:
-            return sums
         trainer.say(microbatch.relieve(trainer, step))
+
+
+def _accumulated(trainer: Trainer, step: int, stop: Callable[[], bool]) -> Sums:
+    sums = Sums(trainer.settings, trainer.policy.family.device)
+    for errors, answer in trainer.errors(step):
+        if stop():
+            break
+        sums.add(trainer.backward(errors), errors, answer)
+    return sums
 
 
 def _apply(trainer: Trainer, step: int, lr: float) -> None:
@@ -168,11 +188,3 @@ def _apply(trainer: Trainer, step: int, lr: float) -> None:
     trainer.optimiser.step()
     if trainer.average:
         trainer.average.update(trainer.policy.trained, step + 1)
-
-
-def batch_errors(policy: Policy, batch: Batch, losers_of: Losers | None) -> tuple[Errors, Answer | None]:
-    """The errors of a batch that its objective needs, with gradients, and what is known of its losers."""
-    if losers_of is not None:
-        return losers_of(policy, batch)
-    state, target = noised(policy, batch, batch.winner)
-    return Errors(policy.error(state, batch.t, batch.condition, target, batch.weight)), None

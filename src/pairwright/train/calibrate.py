@@ -136,6 +136,6 @@ def calibrate(options: Train, context: Context) -> Calibration:
 def probe(trainer: Trainer) -> Errors:
     """The errors of :data:`PAIRS` pairs at fixed draws, on the CPU."""
     fixed = replace(trainer.batches, size=PAIRS, dropout=0.0, rank=0, ranks=1)
-    parts = [training.batch_errors(trainer.policy, batch, trainer.losers)[0] for batch in fixed.of_step(PROBE)]
+    parts = [errors for errors, _ in trainer.errors(PROBE, fixed)]
     columns = zip(*((e.policy_winner, e.policy_loser, e.reference_winner, e.reference_loser) for e in parts), strict=True)
     return Errors(*(torch.cat([each for each in column if each is not None]).cpu() for column in columns))
