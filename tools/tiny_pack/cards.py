@@ -16,8 +16,12 @@ PURPOSE = {
     "pickscore": "`pickscore/`: a CLIP in PickScore's layout, the scorer that curation uses",
     "imagereward": "`imagereward/`: a judge in ImageReward's layout, never seen by curation",
     "classifier": "`classifier/`: species, colour and background, never seen by curation",
+    "imagereward_refined": "`imagereward/` once more: photographs above round trips, those above samples",
+    "classifier_refined": "`classifier/` once more: less sure of what the pack's own models have painted",
     "u2net": "`u2net/`: saliency of the U^2-Net architecture, taught by u2netp (Apache-2.0)",
 }
+CARDS = "cards.json"
+"""All stages' cards in the pack, as the machine reads them; ``README.md`` is for people."""
 DRAWN = ("autoencoder", "decoder", "base", "inpaint")
 """Stages whose card shows a sheet of pictures; the base's sheets are numbered, and its last is shown."""
 PLANNED = ("split", "steps_done", "batch", "learning_rate", "weight_decay", "ema", "seed",
@@ -56,12 +60,11 @@ def card_text(name: str, card: Mapping[str, Any]) -> str:
 
 
 def write_cards(work: Path, out: Path) -> None:
-    """``README.md`` and its pictures, from whatever stages have run."""
-    sections = [HEADER]
-    for name in PURPOSE:
-        card = work / f"{name}.json"
-        if card.exists():
-            sections.append(card_text(name, json.loads(card.read_text(encoding="utf-8"))))
+    """``README.md`` and its pictures, from whatever stages have run; ``cards.json`` says the same to :mod:`.restore`."""
+    paths = {name: work / f"{name}.json" for name in PURPOSE}
+    cards = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
+    (out / CARDS).write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
+    sections = [HEADER, *(card_text(name, card) for name, card in cards.items())]
     pictures = out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     latest = sorted(work.glob("base-*.png"))[-1:]

@@ -54,10 +54,6 @@ def train_classifier(data: Data, folder: Path) -> Run:
         return group_loss(network(2 * images - 1).logits, [data.traits[i] for i in chosen])
 
     train(run, loss)
-    if "accuracy" not in run.notes:
-        network.load_state_dict(run.best_state())
-        run.notes["accuracy"] = accuracy(network.eval(), data)
-        run.save()
     return run
 
 

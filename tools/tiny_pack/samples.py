@@ -54,7 +54,7 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
 @torch.no_grad()
 def sample(
     unet: UNet2DConditionModel, states: Tensor, empty: Tensor, extra: Tensor | None = None,
-    steps: int = 30, seed: int = 0,
+    steps: int = 30, seed: int = 0, guidance: float = GUIDANCE,
 ) -> Tensor:  # fmt: skip
     """DDIM with classifier-free guidance: hidden states [b, 77, w] -> latents."""
     schedule = layouts.scheduler()
@@ -66,7 +66,7 @@ def sample(
         inputs = latents if extra is None else torch.cat((latents, extra), 1)
         both = unet(torch.cat((inputs, inputs)), time, encoder_hidden_states=context).sample
         free, told = both.chunk(2)
-        latents = schedule.step(free + GUIDANCE * (told - free), time, latents).prev_sample
+        latents = schedule.step(free + guidance * (told - free), time, latents).prev_sample
     return latents
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -14,11 +15,12 @@ from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 from pairwright.doctor.scorers import write_golden
 from pairwright.saliency.u2net_network import U2Net
 
-from . import diffusion, export, layouts, scorers
+from . import diffusion, export, judging, layouts, scorers
 from .autoencoder import load_autoencoder, refine_decoder, train_autoencoder
 from .cards import write_cards
-from .classifier import train_classifier
+from .classifier import accuracy, train_classifier
 from .data import Data, prepare
+from .fakes import Fakes, Painters, make_fakes
 from .inpainting import train_inpainting
 from .saliency import train_saliency
 from .samples import write_base_sheet, write_inpaint_sheet, write_round_trips
@@ -71,6 +73,17 @@ class Workshop:
         diffusion.averaged(unet, torch.load(self.work / "base.pt", weights_only=True)["average"])
         return unet
 
+    def inpainting(self) -> UNet2DConditionModel:
+        """The inpainting model's averaged UNet, a fresh copy."""
+        unet = layouts.inpainting_unet()
+        diffusion.averaged(unet, torch.load(self.work / "inpaint.pt", weights_only=True)["average"])
+        return unet
+
+    def fakes(self, split: str, most: int | None = None) -> Fakes:
+        """What the pack's models paint of a split."""
+        painters = Painters(self.base(), self.inpainting(), self.vae(), self.text)
+        return make_fakes(painters, self.data, split, self.work, most=most)
+
 
 def make_autoencoder(shop: Workshop) -> None:
     """Train the autoencoder and draw its round trips."""
@@ -98,21 +111,42 @@ def make_pickscore(shop: Workshop) -> None:
 
 
 def make_imagereward(shop: Workshop) -> None:
-    """Train and export the judge that curation never sees."""
+    """Train the judge that curation never sees."""
     vae = shop.vae()
     run = scorers.train_imagereward(shop.data, shop.bert_tokenizer, vae, shop.work)
+    export_imagereward(shop, run)
+
+
+def refine_imagereward(shop: Workshop) -> None:
+    """Show it what the pack's models paint."""
+    run = judging.refine_imagereward(shop.data, shop.bert_tokenizer, shop.fakes("judge"), shop.work)
+    export_imagereward(shop, run)
+
+
+def export_imagereward(shop: Workshop, run: Run) -> None:
+    """Measure it on held-out photographs, and write it."""
     network = layouts.RewardModel(export.reward_vocabulary(len(shop.bert_tokenizer)))
     diffusion.averaged(network, run.best_state())
     scores = scorers.reward_scores(network, shop.bert_tokenizer)
-    note(run, scorers.held_out(scores, shop.data, scorers.worse_views(vae)))
+    note(run, scorers.held_out(scores, shop.data, scorers.worse_views(shop.vae())))
     export.write_imagereward(shop.out / "imagereward", network)
 
 
 def make_classifier(shop: Workshop) -> None:
-    """Train and export the classifier."""
-    run = train_classifier(shop.data, shop.work)
+    """Train the classifier."""
+    export_classifier(shop, train_classifier(shop.data, shop.work))
+
+
+def refine_classifier(shop: Workshop) -> None:
+    """Show it what the pack's models paint."""
+    export_classifier(shop, judging.refine_classifier(shop.data, shop.fakes("judge"), shop.work))
+
+
+def export_classifier(shop: Workshop, run: Run) -> None:
+    """Measure it on held-out photographs, and write it."""
     network = layouts.classifier()
     diffusion.averaged(network, run.best_state())
+    note(run, {"accuracy": accuracy(network, shop.data)})
     export.write_classifier(shop.out / "classifier", network)
 
 
@@ -147,14 +181,13 @@ def export_base(shop: Workshop) -> None:
 
 def make_inpaint(shop: Workshop) -> None:
     """Train the inpainting model and export it."""
-    run = train_inpainting(shop.data, shop.text, shop.vae(), shop.work)
-    unet = layouts.inpainting_unet()
-    diffusion.averaged(unet, run.best_state())
+    train_inpainting(shop.data, shop.text, shop.vae(), shop.work)
+    unet = shop.inpainting()
     write_inpaint_sheet(shop.data, unet, shop.text, shop.vae(), shop.work / "inpaint.png")
     export.write_base(shop.out / "inpaint", shop.vae(), shop.text_encoder(), unet, inpaint=True)
 
 
-def note(run: Run, figures: dict[str, float]) -> None:
+def note(run: Run, figures: dict[str, Any]) -> None:
     """Add measured figures to a stage's card."""
     run.notes |= figures
     run.save()
@@ -179,6 +212,8 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "u2net": make_u2net,
     "base": make_base,
     "inpaint": make_inpaint,
+    "imagereward_refined": refine_imagereward,
+    "classifier_refined": refine_classifier,
     "golden": make_golden,
     "cards": make_cards,
 }

@@ -51,11 +51,15 @@ def reading_loss(network: nn.ModuleDict, tokenizer: CLIPTokenizer, traits: list[
     return torch.stack(losses).sum()
 
 
+def reader() -> nn.Linear:
+    """What must be able to tell all traits from a hidden state; it is not exported."""
+    return nn.Linear(layouts.TEXT_WIDTH, sum(map(len, WORDS.values())))
+
+
 def train_text_encoder(tokenizer: CLIPTokenizer, folder: Path) -> CLIPTextModel:
     """Train on captions alone, and give the averaged encoder, frozen."""
     torch.manual_seed(PLAN.seed)
-    reader = nn.Linear(layouts.TEXT_WIDTH, sum(map(len, WORDS.values())))
-    network = nn.ModuleDict({"encoder": layouts.text_encoder(tokenizer), "reader": reader})
+    network = nn.ModuleDict({"encoder": layouts.text_encoder(tokenizer), "reader": reader()})
     run = Run(PLAN, network, folder)
 
     def loss(generator: Generator) -> Tensor:
