@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pairwright import cli, options, recipe
+from pairwright.cli import arguments, jobs, steps
 
 VERBS = [
     *("run", "curate", "import", "feedback", "train", "generate", "score", "compare", "report", "plan", "recipes", "doctor", "gc"),
@@ -82,7 +83,7 @@ def test_init_writes_a_recipe_and_does_not_overwrite_one(tmp_path: Path) -> None
 
 def test_tables_are_given_as_in_toml(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: seen.update(place=place, verb=verb, chosen=chosen))
+    monkeypatch.setattr(steps, "one_step", lambda place, verb, chosen: seen.update(place=place, verb=verb, chosen=chosen))
     words = [
         "curate", "--run", "r", "--step", "s", "--source", "{name = 'imagefolder', path = 'x'}",
         "--perturbation", "{name = 'inpaint', steps = 3}", "--filters", "{reward = 'colorfulness', rule = 'above_mean'}",
@@ -98,8 +99,8 @@ def test_tables_are_given_as_in_toml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_single_step_joins_its_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[tuple[recipe.Recipe, str | None]] = []
-    monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: seen.append((found, only)))
-    place = cli.Place("mine", "pairs", root=tmp_path)
-    cli._one_step(place, "curate", options.Curate.model_validate({"source": {"name": "tests.fakes.colours"}}))
+    monkeypatch.setattr(jobs, "execute", lambda found, root, only=None: seen.append((found, only)))
+    place = arguments.Place("mine", "pairs", root=tmp_path)
+    jobs.one_step(place, "curate", options.Curate.model_validate({"source": {"name": "tests.fakes.colours"}}))
     found, only = seen[0]
     assert (found.name, [step.name for step in found.steps], only) == ("mine", ["pairs"], "pairs")

@@ -1,0 +1,44 @@
+"""What the verbs that make something do with a recipe or a single step."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from pairwright import options
+from pairwright.cli.arguments import Place
+
+
+def execute(recipe: Any, root: Path, only: str | None = None) -> None:
+    """Run a recipe, or one step of it with what that builds on; print where the report is."""
+    from pairwright import progress
+    from pairwright import run as runner
+
+    shown = progress.choose()
+    command = shlex.join(["pairwright", *sys.argv[1:]])
+    page = runner.run(recipe, root, progress=shown, command=command, only=only)
+    shown.say(f"report: {page}")
+    print(page)
+
+
+def one_step(place: Place, verb: str, chosen: options.Options) -> None:
+    """A single step grows its run: it is put into the run's recipe, and what it builds on is there or made."""
+    from pairwright import recipe as recipes
+
+    document = _document(place)
+    table = {"verb": verb, "from": list(place.inputs), **chosen.model_dump(mode="json")}
+    steps = {**document.get("step", {}), place.step: table}
+    where = f"run {place.run}"
+    recipe = recipes.check(recipes.parse({**document, "name": place.run, "step": steps}, where), where)
+    execute(recipe, place.root, place.step)
+
+
+def _document(place: Place) -> dict[str, Any]:
+    path = place.root / place.run / "run.json"
+    if not path.exists():
+        return {}
+    from pairwright import run as runner
+
+    return dict(runner.read(path.parent)["recipe"])

@@ -1,0 +1,141 @@
+"""The verbs that look at what is there: pairs, runs, recipes, the machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pairwright.cli.arguments import Changes, Flag, Folder, PairsOf, RecipeName, Root, app
+
+
+@app.command(name="audit")
+def audit_(
+    pairs: tyro.conf.Positional[PairsOf],
+    *,
+    step: str = "",
+    prompts: tuple[str, ...] = (),
+    accept: tuple[str, ...] = (),
+    json_output: Annotated[Flag, tyro.conf.arg(name="json")] = 0,
+) -> None:
+    """Say what is wrong with pairs before anything is trained on them. The exit status is 2 where there is a problem.
+
+    Args:
+        pairs: which ones.
+        step: of a run that makes pairs more than once.
+        prompts: files of evaluation prompts that captions must not be among; default: those that the run generates for.
+        accept: checks whose problems are known and wanted, for instance sharpness.
+        json_output: print JSON.
+    """
+    from pairwright import audit, pairsets, progress
+
+    found = audit.audit(pairsets.find(pairs, step), against=prompts, accepted=accept, progress=progress.choose())
+    print(json.dumps(found.json(), indent=2, ensure_ascii=False) if json_output else found.text())
+    if found.problems:
+        sys.exit(2)
+
+
+@app.command(name="pairs")
+def pairs_(pairs: tyro.conf.Positional[PairsOf], *, step: str = "", port: int = 0) -> None:
+    """Look at pairs in a browser on this machine, one at a time, and veto what should not be trained on.
+
+    Args:
+        pairs: which ones.
+        step: of a run that makes pairs more than once.
+        port: where to listen; 0 takes a free one.
+    """
+    from pairwright import pairsets
+    from pairwright.report import gallery
+
+    def said(address: str) -> None:
+        print(f"open {address}\nCtrl-C ends it; vetoes are kept as they are made", flush=True)
+
+    gallery.serve(pairsets.find(pairs, step), port, said)
+
+
+@app.command(name="report")
+def report_(run: tyro.conf.Positional[Folder]) -> None:
+    """Write report.html from a run's folder, at any time, also while it runs."""
+    from pairwright.report import report
+
+    print(report(run))
+
+
+@app.command(name="plan")
+def plan_(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root: Root = Path("runs")) -> None:
+    """Say beforehand what a recipe downloads, whether it fits into memory and about how long it takes."""
+    from pairwright import plan
+    from pairwright import recipe as recipes
+
+    for each in recipes.load(recipe, changes):
+        print(plan.plan(each, root))
+
+
+@app.command(name="recipes")
+def recipes_(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """List the recipes that ship, or show one.
+
+    Args:
+        name: show this one.
+    """
+    from pairwright import recipe as recipes
+
+    if name is not None:
+        print(recipes.find(name).read_text(encoding="utf-8"), end="")
+        return
+    found = recipes.shipped()
+    width = max(map(len, found))
+    for each, path in found.items():
+        print(f"{each:<{width}}  {recipes.read(path).get('description', '')}")
+
+
+@app.command(name="init")
+def init(
+    path: Annotated[Path, tyro.conf.Positional] = Path("recipe.toml"),
+    *,
+    photos: Path = Path("photos"),
+    route: str = "realalign-sd15",
+) -> None:
+    """Write a commented recipe for your own pictures.
+
+    Args:
+        path: file to write; it must not exist.
+        photos: folder with your pictures, with captions in metadata.jsonl or in a .txt beside each.
+        route: the shipped recipe that it starts from; "tiny" runs without a GPU.
+    """
+    from pairwright import recipe as recipes
+
+    recipes.init(path, photos, route)
+    print(f"{path}: edit it, then: pairwright plan {path}; pairwright run {path}")
+
+
+@app.command(name="doctor")
+def doctor_(*, scorers: Flag = 0) -> None:
+    """Say what is installed, what hardware is there and which models are cached.
+
+    Args:
+        scorers: also load every scorer whose weights are here, and say whether it gives the scores that it gave before.
+    """
+    from pairwright import doctor, progress
+
+    print(doctor.doctor(scorers=bool(scorers), progress=progress.choose()))
+
+
+@app.command(name="gc")
+def gc(*, root: Root = Path("runs"), delete: bool = False) -> None:
+    """List results that no run points to.
+
+    Args:
+        root: folder of the runs and of the store.
+        delete: remove them.
+    """
+    from pairwright import run as runner
+
+    found = runner.delete(root) if delete else runner.unreferenced(root)
+    for node, size in found:
+        print(f"{size / 1e6:10.1f} MB  {node.path}")
+    total = sum(size for _, size in found) / 1e6
+    print(f"{total:.1f} MB in {len(found)} results that no run points to{', removed' if delete else ''}")
