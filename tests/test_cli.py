@@ -89,7 +89,7 @@ def test_tables_are_given_as_in_toml(monkeypatch: pytest.MonkeyPatch) -> None:
         "--perturbation", "{name = 'inpaint', steps = 3}", "--filters", "{reward = 'colorfulness', rule = 'above_mean'}",
         "--mask.threshold", "0.3", "--eager", "True",
     ]  # fmt: skip
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     chosen = seen["chosen"]
     assert isinstance(chosen, options.Curate)
     assert chosen.perturbation.options == {"steps": 3}

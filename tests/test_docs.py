@@ -12,6 +12,7 @@ import pytest
 
 from pairwright import cli, recipe
 from pairwright.audit import Audit
+from pairwright.cli import steps
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,10 +49,10 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
     for name in ("mine", "laptop", "rich"):
         (tmp_path / f"{name}.toml").write_text(f'name = "{name}"\nextends = "tiny"\n')
     reached: list[str] = []
-    monkeypatch.setattr(cli, "_one_step", lambda place, verb, chosen: reached.append(verb))
-    monkeypatch.setattr(cli, "_calibrate", lambda place, chosen: reached.append("calibrate"))
-    monkeypatch.setattr(cli, "_execute", lambda found, root, only=None: reached.append("run"))
-    monkeypatch.setattr(cli, "_choose", lambda folder, training, asked: reached.append("checkpoints"))
+    monkeypatch.setattr(steps, "one_step", lambda place, verb, chosen: reached.append(verb))
+    monkeypatch.setattr(steps, "_calibrate", lambda place, chosen: reached.append("calibrate"))
+    monkeypatch.setattr(steps, "execute", lambda found, root, only=None: reached.append("run"))
+    monkeypatch.setattr(steps, "_choose", lambda folder, training, asked: reached.append("checkpoints"))
     monkeypatch.setattr("pairwright.evaluate.compare_runs", lambda *_: reached.append("compare"))
     monkeypatch.setattr("pairwright.export.export", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
     monkeypatch.setattr("pairwright.export.export_pairs", lambda *_, **__: [reached.append("export")])  # type: ignore[func-returns-value]
@@ -67,10 +68,10 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
         (tmp_path / "mine.toml").unlink()
     if words[0] in {"report", "plan", "doctor", "gc"} or "--help" in words:
         with pytest.raises(SystemExit) as ended:
-            cli.app.cli(args=[words[0], "--help"], registry=cli.registry, config=cli.CONFIG)
+            cli.call([words[0], "--help"])
         assert not ended.value.code
         return
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     assert reached or words[0] in {"init", "recipes"}
 
 

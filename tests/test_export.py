@@ -440,7 +440,7 @@ def test_the_command_writes_and_names_what_it_wrote(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["export", "model", "runs/mine/stage1", "--as", "kohya", "comfy", "--root", str(sd15.store.root), "--title", "A"]
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     folder = Path("exports/mine-stage1")
     names = ["mine-stage1-kohya.safetensors", "mine-stage1-comfy.safetensors", "README.md"]
     assert capsys.readouterr().out.splitlines() == [str(folder / name) for name in names]

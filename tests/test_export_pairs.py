@@ -220,5 +220,5 @@ def test_pairs_that_are_not_there_are_named(tmp_path: Path):
 
 def test_the_command_writes_and_prints_what_it_wrote(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["export", "pairs", str(root / "mine" / "pairs"), "--as", "trl", "csv", "--out", str(tmp_path / "x")]
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "x" / name) for name in ("trl", "csv", "README.md")]

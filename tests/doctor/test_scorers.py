@@ -221,10 +221,10 @@ def test_nothing_is_downloaded_and_the_hub_is_not_asked(tmp_path: Path, monkeypa
 
 
 def test_the_command_says_it_at_the_end_of_the_report(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.app.cli(args=["doctor", "--scorers"], registry=cli.registry, config=cli.CONFIG)
+    cli.call(["doctor", "--scorers"])
     said = capsys.readouterr().out
     assert said.index("\nModels\n") < said.index("\nScorers\n") < said.index("  texture")
-    cli.app.cli(args=["doctor"], registry=cli.registry, config=cli.CONFIG)
+    cli.call(["doctor"])
     assert "Scorers" not in capsys.readouterr().out
 
 

@@ -50,7 +50,7 @@ def write_run(root: Path, name: str, difference: float, *, seed: int = 0, steps:
 
 def test_several_runs_show_what_a_training_seed_is_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [write_run(tmp_path, f"s{seed}", value, seed=seed) for seed, value in enumerate((0.1, 0.4, 0.25))]
-    cli.app.cli(args=["compare", *map(str, folders)], registry=cli.registry, config=cli.CONFIG)
+    cli.call(["compare", *map(str, folders)])
     said = capsys.readouterr().out
     line = next(line for line in said.splitlines() if line.startswith("score"))
     assert line.split() == ["score", "tuned", "+0.100", "+0.400", "+0.250", "+0.250", "0.150", "-0.123", "..", "+0.623"]
@@ -88,7 +88,7 @@ def test_runs_that_cannot_be_compared_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CompareError, match="2 finished compare steps; name one with --step"):
         across.compare_runs([one])
     with pytest.raises(WordError, match="say what to compare"):
-        cli.app.cli(args=["compare"], registry=cli.registry, config=cli.CONFIG)
+        cli.call(["compare"])
 
 
 def trained(here: Path) -> Path:
@@ -125,7 +125,7 @@ def trained(here: Path) -> Path:
 def test_checkpoints_are_judged_on_prompts_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(tmp_path)
     words = [str(folder / "tuned"), "--prompts", str(tmp_path / "held.txt"), "--with", "colorfulness"]
-    cli.app.cli(args=["checkpoints", *words], registry=cli.registry, config=cli.CONFIG)
+    cli.call(["checkpoints", *words])
     said = capsys.readouterr().out.strip().splitlines()
     found = json.loads((run.result(folder, "tuned-checkpoints").path / "comparison.json").read_text())
     assert found["models"] == ["start", "step 2", "step 4"]
@@ -137,7 +137,7 @@ def test_checkpoints_are_judged_on_prompts_of_their_own(tmp_path: Path, capsys: 
     assert not any(line.startswith("note:") for line in said)
     assert set(run.read(folder)["steps"]) >= {"pairs", "tuned", "pictures", "tuned-checkpoints"}, "the run keeps its own steps"
     words[2] = str(tmp_path / "prompts.txt")
-    cli.app.cli(args=["checkpoints", *words, "--limit", "2"], registry=cli.registry, config=cli.CONFIG)
+    cli.call(["checkpoints", *words, "--limit", "2"])
     said = capsys.readouterr().out.strip().splitlines()
     assert said[0].startswith("note: pictures is judged on ")
     assert "cannot be told from any other" in said[-1], "2 prompts decide nothing"

@@ -225,7 +225,7 @@ def test_two_launched_processes_score_a_folder_together(folder: Path, tmp_path: 
 def test_the_command_scores_sums_up_and_exports(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "scores.jsonl"
     words = ["score", str(folder), "--with", "colorfulness", "--with", "texture", "--out", str(out), "--root", str(tmp_path)]
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in said[:3]] == ["mean", "colorfulness", "texture"]
     assert said[-1] == str(out)
@@ -238,7 +238,7 @@ def test_the_plan_says_downloads_memory_and_time_and_computes_nothing(
     clip = write_clip(tmp_path / "clip")
     words = ["score", str(folder), "--with", "pickscore,colorfulness,openai", "--set", f"pickscore.model={clip}"]
     words += ["--set", "openai.served_model=m", "--plan", "--root", str(tmp_path / "none")]
-    cli.app.cli(args=words, registry=cli.registry, config=cli.CONFIG)
+    cli.call(words)
     said = capsys.readouterr().out
     assert "Score 5 pictures of about 0.0013 megapixels by pickscore, colorfulness, openai" in said
     assert f"{clip}  on this disk" in said

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pairwright import cli
+from pairwright.cli import arguments
 from pairwright.options import Generate
 
 
@@ -40,10 +40,10 @@ def test_a_name_changes_no_picture() -> None:
 
 
 def test_on_the_command_line_a_protocol_says_its_fields() -> None:
-    words = cli.spelled(["generate", "--protocol", "sd35-paper", "--steps", "40"])
+    words = arguments.spelled(["generate", "--protocol", "sd35-paper", "--steps", "40"])
     assert words[:3] == ["generate", "--protocol", "sd35-paper"]
     assert words.count("--steps") == 1
     assert words[words.index("--guidance") + 1] == "4.5"
-    assert cli.spelled(["generate", "--protocol=sd15-paper"])[-2:] == ["--negative-prompt", ""]
-    assert cli.spelled(["score", "--protocol", "sd35-paper"]) == ["score", "--protocol", "sd35-paper"]
-    assert cli.spelled(["generate", "--protocol", "mine"]) == ["generate", "--protocol", "mine"]
+    assert arguments.spelled(["generate", "--protocol=sd15-paper"])[-2:] == ["--negative-prompt", ""]
+    assert arguments.spelled(["score", "--protocol", "sd35-paper"]) == ["score", "--protocol", "sd35-paper"]
+    assert arguments.spelled(["generate", "--protocol", "mine"]) == ["generate", "--protocol", "mine"]

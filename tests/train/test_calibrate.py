@@ -39,7 +39,7 @@ def test_the_start_is_an_input_as_in_training_and_nothing_of_the_run_changes(
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "encode" not in path.parts}
     words = ["train", "--calibrate", "--root", str(root), "--run", "mine", "--step", "stage2", "--from", "pairs"]
     words += ["--objective", "dpo", "--start", "stage1", "--beta", "500", "--batch", "8", "--micro-batch", "64"]
-    cli.app.cli(args=[*words, "--dtype", "float32"], registry=cli.registry, config=cli.CONFIG)
+    cli.call([*words, "--dtype", "float32"])
     said = capsys.readouterr().out
     assert said.startswith(f"{PAIRS} pairs, timesteps as in training.")
     assert "beta = 500 multiplies a gain by 250. The loss is about straight in the gain up to 0.004 (" in said

@@ -23,9 +23,14 @@ from pairwright.cli import steps, exports, studies, looking  # noqa: F401
 # isort: on
 
 _DESCRIPTION = "Preference pairs without labels, aligned text-to-image models, and whether it helped."
-CONFIG = (tyro.conf.FlagConversionOff,)
+_CONFIG = (tyro.conf.FlagConversionOff,)
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENAMETOOLONG}
 """What the user's disk has to say is no fault of ours."""
+
+
+def call(words: list[str]) -> None:
+    """Do what the words of a command line say."""
+    app.cli(args=spelled(words), prog="pairwright", description=_DESCRIPTION, registry=registry, config=_CONFIG)
 
 
 def main() -> None:
@@ -37,8 +42,7 @@ def main() -> None:
         shared = sys.argv[1:2] == ["score"] and "--run" not in sys.argv  # every process scores its share
         with contextlib.nullcontext() if shared else ranks.together():
             if shared or ranks.rank() == 0:
-                words = spelled(sys.argv[1:])
-                app.cli(args=words, prog="pairwright", description=_DESCRIPTION, registry=registry, config=CONFIG)
+                call(sys.argv[1:])
             else:
                 from pairwright import train
 
