@@ -19,9 +19,9 @@ from .data import Data
 from .degradations import broken, degraded
 from .fakes import Fakes
 from .scorers import IMAGEREWARD, chooser_for, clip_pixels, contradicted
-from .training import Plan, Run, train
+from .training import Plan, Run, forwards, train
 
-REWARD_PLAN = Plan("imagereward_refined", "judge", 600, 12, 3e-4, ema=0.99, warmup=50, weight_decay=0.05, save_every=75)
+REWARD_PLAN = Plan("imagereward_refined", "judge", 900, 16, 3e-4, ema=0.99, warmup=50, weight_decay=0.05, save_every=75)
 CLASSIFIER_PLAN = Plan("classifier_refined", "judge", 1600, 40, 5e-4, ema=0.998, warmup=50, weight_decay=0.1)
 DOUBT = {"photograph": 0.05, "round trip": 0.15, "faulty": 0.4, "repaint": 0.5, "sample": 0.5}
 """How much of its certainty the classifier is taught to keep back, by what it is shown: a label that it would give to a
@@ -64,11 +64,11 @@ def ranked_loss(
     half = plan.batch // 2
     worse = torch.cat((degraded(lists[0][:half], generator), broken(lists[1][half:], generator)))
     pictures = torch.cat((*lists, worse, degraded(lists[2], generator)))
-    states = network.vision(clip_pixels(pictures)).last_hidden_state.chunk(6)
     texts = tokenizer([*right * 6, *wrong * 2], padding=True, truncation=True, max_length=35, return_tensors="pt")
-    photograph, trip, sampled, repaint, faulty, bad, photograph_wrong, trip_wrong = network.judge(
-        torch.cat((*states, *states[:2])), texts
-    ).chunk(8)
+    with forwards():
+        states = network.vision(clip_pixels(pictures)).last_hidden_state
+        rewards = network.judge(torch.cat((states, states[: 2 * plan.batch])), texts).float()
+    photograph, trip, sampled, repaint, faulty, bad, photograph_wrong, trip_wrong = rewards.chunk(8)
     order = [(photograph, trip), (trip, sampled), (sampled, bad), (photograph, repaint), (photograph, faulty)]
     order += [(photograph, photograph_wrong), (trip, trip_wrong)]
     losses = [-functional.logsigmoid(better - lower).mean() for better, lower in order]
@@ -117,7 +117,9 @@ def refine_classifier(data: Data, fakes: Fakes, folder: Path) -> Run:
         kinds += [drawn(fakes.repaints, rows, generator), drawn(fakes.samples, rows, generator)]
         photograph, trip, repaint, sampled = moved(torch.stack(kinds), generator)
         images = torch.cat((photograph, trip, degraded(photograph, generator), repaint, sampled))
-        return doubtful_loss(network(2 * images - 1).logits, [seen[int(row)] for row in rows] * len(DOUBT), doubt)
+        with forwards():
+            logits = network((2 * images - 1).contiguous(memory_format=torch.channels_last)).logits.float()
+        return doubtful_loss(logits, [seen[int(row)] for row in rows] * len(DOUBT), doubt)
 
     train(run, loss)
     return run
