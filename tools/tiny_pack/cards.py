@@ -13,6 +13,7 @@ PURPOSE = {
     "text_encoder": "the text encoder of `base/` and `inpaint/`, taught on captions alone, then frozen",
     "base": "`base/`: text to image in Stable Diffusion 1.5's layout, 64 x 64 pixels",
     "inpaint": "`inpaint/`: Stable Diffusion inpainting's layout, weak on purpose",
+    "controlnet": "`controlnet/`: a ControlNet for `base/`: flowers of another colour or species in the same place",
     "pickscore": "`pickscore/`: a CLIP in PickScore's layout, the scorer that curation uses",
     "imagereward": "`imagereward/`: a judge in ImageReward's layout, never seen by curation",
     "classifier": "`classifier/`: species, colour and background, never seen by curation",
@@ -22,7 +23,7 @@ PURPOSE = {
 }
 CARDS = "cards.json"
 """All stages' cards in the pack, as the machine reads them; ``README.md`` is for people."""
-DRAWN = ("autoencoder", "decoder", "base", "inpaint")
+DRAWN = ("autoencoder", "decoder", "base", "inpaint", "controlnet")
 """Stages whose card shows a sheet of pictures; the base's sheets are numbered, and its last is shown."""
 PLANNED = ("split", "steps_done", "batch", "learning_rate", "weight_decay", "ema", "seed",
            "parameters", "seconds", "device", "torch")  # fmt: skip
@@ -35,7 +36,7 @@ the learning benchmark.
 **Data.** The TensorFlow flower photographs (3,670; daisies, dandelions, roses, sunflowers,
 tulips), CC-BY 2.0, by their photographers on Flickr, as distributed by the TensorFlow authors.
 The split of a photograph follows from the hash of its file name: `base` 40 % (autoencoder,
-base, inpainting, PickScore, saliency), `judge` 30 % (ImageReward, classifier), `photos` 20 %
+base, inpainting, ControlNet, PickScore, saliency), `judge` 30 % (ImageReward, classifier), `photos` 20 %
 (never trained on: what the benchmark curates), `test` 10 %. Captions are computed from species,
 saliency and colour. A third of the views that the base saw carry faults (blur, JPEG, faded
 colours, low contrast, noise, colour cast, bad crops) that no caption mentions.

@@ -77,17 +77,22 @@ KINDS: tuple[Callable[[Tensor, float, Generator], Tensor], ...] = (
 )  # fmt: skip
 
 
+def warped(images: Tensor, generator: Generator, reach: float) -> Tensor:
+    """Every picture warped smoothly, by between half of `reach` and all of it, in units of half the side."""
+    count, _, side, _ = images.shape
+    coarse = 2 * torch.rand(count, 2, 6, 6, generator=generator) - 1
+    shift = functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
+    still = functional.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(images.shape), align_corners=False)
+    moved = still + reach * (0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)) * shift.permute(0, 2, 3, 1)
+    return functional.grid_sample(images, moved, padding_mode="reflection", align_corners=False)
+
+
 def broken(images: Tensor, generator: Generator) -> Tensor:
     """The same colours in shapes that no flower has: every picture warped, and every second one's cells shuffled as well.
 
     The warp moves pixels by up to a tenth of the side, smoothly over a fifth of it; the cells are squares of an eighth.
     """
-    count, _, side, _ = images.shape
-    coarse = 2 * torch.rand(count, 2, 6, 6, generator=generator) - 1
-    shift = functional.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)
-    still = functional.affine_grid(torch.eye(2, 3).expand(count, 2, 3), list(images.shape), align_corners=False)
-    moved = still + 0.2 * (0.5 + 0.5 * torch.rand(count, 1, 1, 1, generator=generator)) * shift.permute(0, 2, 3, 1)
-    results = functional.grid_sample(images, moved, padding_mode="reflection", align_corners=False)
+    results = warped(images, generator, 0.2)
     for image in results[::2]:
         shuffle_cells(image, generator)
     return results

@@ -5,8 +5,10 @@ web-trained model has seen: there is something left to align.
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,13 +80,13 @@ def written_captions(traits: list[Traits], generator: Generator) -> list[str]:
 
 
 def denoising_loss(
-    unet: UNet2DConditionModel,
+    unet: Callable[..., Any],
     latents: Tensor,
     states: Tensor,
     generator: Generator,
     extra: Tensor | None = None,
 ) -> Tensor:
-    """Weighted error of the predicted velocity; `extra` channels follow the latents.
+    """Weighted error of the velocity that `unet`, called as a UNet is, predicts; `extra` channels follow the latents.
 
     As an error of the picture it weighs min(SNR + 1, 5): Hang et al.'s limit (2023), and no less than 1 in the noise.
     """

@@ -73,6 +73,12 @@ def write_base(folder: Path, vae: nn.Module, text: nn.Module, unet: nn.Module, *
         pipeline.to(dtype=HALF).save_pretrained(fresh)
 
 
+def write_controlnet(folder: Path, network: nn.Module) -> None:
+    """A ControlNet as diffusers keeps one: a configuration and its weights."""
+    with replacing(folder) as fresh:
+        network.to(HALF).save_pretrained(fresh)  # type: ignore[operator]
+
+
 def write_pickscore(folder: Path, network: nn.Module) -> None:
     """A CLIPModel with its image processor and tokenizer in one folder."""
     with replacing(folder) as fresh:
@@ -152,6 +158,7 @@ def write_untrained(out: Path, seed: int = 0) -> None:
         out / "inpaint", layouts.autoencoder(), layouts.text_encoder(clip), layouts.inpainting_unet(),
         inpaint=True,
     )  # fmt: skip
+    write_controlnet(out / "controlnet", layouts.controlnet())
     write_pickscore(out / "pickscore", layouts.pickscore(clip))
     write_imagereward(out / "imagereward", layouts.RewardModel(reward_vocabulary(words)))
     write_classifier(out / "classifier", layouts.classifier())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import (
     BlipTextConfig,
@@ -31,6 +31,7 @@ from .captions import BACKGROUNDS, COLOURS, SPECIES
 
 SIZE = 64  # pixels
 TEXT_WIDTH = 128
+WIDTHS = (48, 128, 192)  # of the base and its ControlNet
 LATENT_CHANNELS = 4
 LATENT_SIZE = 16  # one latent for 4 x 4 pixels: at 8 x 8 with 16 channels, as many numbers, the round trip lost 3 dB
 # ImageReward's published normalisation of its raw output.
@@ -41,6 +42,16 @@ LABELS = (
     *(f"background:{name}" for name in BACKGROUNDS),
 )
 U2NET_WIDTHS = SMALL  # as u2netp, from whose weights it starts: narrower ones, from random weights, overlapped by 0.53 only
+DENOISER: dict[str, Any] = {
+    "layers_per_block": 1,
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "cross_attention_dim": TEXT_WIDTH,
+    "attention_head_dim": 4,
+    "norm_num_groups": 16,
+    "addition_embed_type": "text",
+    "addition_embed_type_num_heads": 4,
+    "resnet_time_scale_shift": "scale_shift",
+}
 BLIP_VISION = {"hidden_size": 160, "num_hidden_layers": 4, "num_attention_heads": 4,
                "intermediate_size": 480, "image_size": SIZE, "patch_size": 8}  # fmt: skip
 BLIP_TEXT = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -88,12 +99,22 @@ def unet() -> UNet2DConditionModel:
     width. The text also joins the timestep's embedding, which scales and shifts every block: through
     cross-attention alone a small network takes thousands of steps to find that words matter.
     """
-    return _unet(LATENT_CHANNELS, (48, 128, 192))
+    return _unet(LATENT_CHANNELS, WIDTHS)
 
 
 def inpainting_unet() -> UNet2DConditionModel:
     """The inpainting model's: 9 input channels, and half the size."""
     return _unet(2 * LATENT_CHANNELS + 1, (32, 96, 128))
+
+
+def controlnet() -> ControlNetModel:
+    """A ControlNet for the base: its way down once more, and an embedding of pictures that halves as often as the autoencoder."""
+    return ControlNetModel(
+        in_channels=LATENT_CHANNELS,
+        block_out_channels=WIDTHS,
+        conditioning_embedding_out_channels=(16, 32, 64),
+        **DENOISER,
+    )
 
 
 def _unet(in_channels: int, widths: tuple[int, ...]) -> UNet2DConditionModel:
@@ -102,15 +123,8 @@ def _unet(in_channels: int, widths: tuple[int, ...]) -> UNet2DConditionModel:
         in_channels=in_channels,
         out_channels=LATENT_CHANNELS,
         block_out_channels=widths,
-        layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
-        norm_num_groups=16,
-        addition_embed_type="text",
-        addition_embed_type_num_heads=4,
-        resnet_time_scale_shift="scale_shift",
+        **DENOISER,
     )
 
 

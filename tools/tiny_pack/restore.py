@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pairwright.saliency.u2net_network import U2Net
 
-from . import autoencoder, classifier, diffusion, export, inpainting, judging, layouts, saliency, scorers, text_encoder
+from . import autoencoder, classifier, controlnet, diffusion, export, inpainting, judging, layouts, saliency, scorers, text_encoder
 from .cards import CARDS
 from .training import Plan, Run
 from .vocabulary import write_bert_tokenizer, write_clip_tokenizer
@@ -35,6 +35,7 @@ def restore(pack: Path, work: Path) -> None:
         (text_encoder.PLAN, text, _under(load_file(pack / "base/text_encoder/model.safetensors"), "encoder.")),
         (diffusion.PLAN, layouts.unet(), load_file(pack / "base/unet/diffusion_pytorch_model.safetensors")),
         (inpainting.PLAN, layouts.inpainting_unet(), load_file(pack / "inpaint/unet/diffusion_pytorch_model.safetensors")),
+        (controlnet.PLAN, layouts.controlnet(), _read(pack / "controlnet/diffusion_pytorch_model.safetensors")),
         (scorers.PICKSCORE, layouts.pickscore(clip), load_file(pack / "pickscore/model.safetensors")),
         (scorers.IMAGEREWARD, reward, _named(load_file(pack / "imagereward/ImageReward.safetensors"), published)),
         (classifier.PLAN, layouts.classifier(), load_file(pack / "classifier/model.safetensors")),
@@ -42,8 +43,13 @@ def restore(pack: Path, work: Path) -> None:
         (judging.CLASSIFIER_PLAN, layouts.classifier(), load_file(pack / "classifier/model.safetensors")),
         (saliency.PLAN, U2Net(layouts.U2NET_WIDTHS), load_file(pack / "u2net/u2net.safetensors")),
     ):
-        if plan.name in cards and not (work / f"{plan.name}.pt").exists():
+        if weights and plan.name in cards and not (work / f"{plan.name}.pt").exists():
             _checkpoint(plan, network, weights, cards[plan.name], work)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Nothing where a pack is older than the stage."""
+    return load_file(path) if path.exists() else {}
 
 
 def _under(weights: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

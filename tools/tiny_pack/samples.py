@@ -1,10 +1,11 @@
 """Sheets of pictures to look at: round trips, samples of the base, inpaintings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, StableDiffusionControlNetImg2ImgPipeline, UNet2DConditionModel
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from .diffusion import as_numpy, encode
 from .inpainting import conditions
 from .photographs import Photographs
 from .text_encoder import TextStates
+from .training import forwards
 from .views import whole
 
 SHOWN = tuple(
@@ -29,6 +31,8 @@ SHOWN = tuple(
     for colour in colours
 )
 GUIDANCE = 5.0
+STRENGTH = 0.9
+"""Of edits. At 0.8 of this schedule a trace of the picture's colours is left, and small networks read colours there."""
 
 
 def sheet(rows: list[Tensor], labels: list[str], path: Path, zoom: int = 2) -> None:
@@ -64,7 +68,8 @@ def sample(
     context = torch.cat((empty.expand_as(states), states))
     for time in schedule.timesteps:
         inputs = latents if extra is None else torch.cat((latents, extra), 1)
-        both = unet(torch.cat((inputs, inputs)), time, encoder_hidden_states=context).sample
+        with forwards():
+            both = unet(torch.cat((inputs, inputs)), time, encoder_hidden_states=context).sample.float()
         free, told = both.chunk(2)
         latents = schedule.step(free + guidance * (told - free), time, latents).prev_sample
     return latents
@@ -96,3 +101,23 @@ def write_inpaint_sheet(data: Data, unet: UNet2DConditionModel, text: TextStates
     ]
     hidden = torch.where(masks > 0.5, 0.5, images)
     sheet([images, hidden, *repainted], ["photograph", "hidden", "seed 0", "seed 1"], path)
+
+
+EDITS = {"a red one": ("colour", "red"), "a yellow one": ("colour", "yellow"), "a purple one": ("colour", "purple"),
+         "a white one": ("colour", "white"), "a tulip": ("species", "tulip"), "a daisy": ("species", "daisy")}  # fmt: skip
+
+
+def write_control_sheet(data: Data, pipeline: StableDiffusionControlNetImg2ImgPipeline, path: Path) -> None:
+    """Photographs of `photos`, and each edited to another colour or species, from their own seeds."""
+    pipeline.set_progress_bar_config(disable=True)
+    chosen = data.photographs.indices("photos")[:40:4]
+    images = whole(data.photographs.pixels[chosen])
+    rows = [images]
+    for trait, word in EDITS.values():
+        captions = [caption(replace(data.traits[index], **{trait: word})) for index in chosen]
+        output = pipeline(
+            captions, images, images, height=layouts.SIZE, width=layouts.SIZE, strength=STRENGTH, num_inference_steps=30,
+            guidance_scale=GUIDANCE, generator=[torch.Generator().manual_seed(index) for index in chosen], output_type="pt",
+        )  # fmt: skip
+        rows.append(output.images.float())
+    sheet(rows, ["photograph", *EDITS], path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetImg2ImgPipeline, UNet2DConditionModel
 from transformers import BertTokenizer, CLIPTextModel, CLIPTokenizer
 
 from pairwright.doctor.scorers import write_golden
@@ -19,11 +19,12 @@ from . import diffusion, export, judging, layouts, scorers
 from .autoencoder import load_autoencoder, refine_decoder, train_autoencoder
 from .cards import write_cards
 from .classifier import accuracy, train_classifier
+from .controlnet import train_controlnet
 from .data import Data, prepare
 from .fakes import Fakes, Painters, make_fakes
 from .inpainting import train_inpainting
 from .saliency import train_saliency
-from .samples import write_base_sheet, write_inpaint_sheet, write_round_trips
+from .samples import write_base_sheet, write_control_sheet, write_inpaint_sheet, write_round_trips
 from .teacher import load_teacher
 from .text_encoder import TextStates, train_text_encoder
 from .training import Run, train
@@ -78,6 +79,12 @@ class Workshop:
         unet = layouts.inpainting_unet()
         diffusion.averaged(unet, torch.load(self.work / "inpaint.pt", weights_only=True)["average"])
         return unet
+
+    def controlnet(self) -> ControlNetModel:
+        """The averaged ControlNet, a fresh copy."""
+        network = layouts.controlnet()
+        diffusion.averaged(network, torch.load(self.work / "controlnet.pt", weights_only=True)["average"])
+        return network
 
     def fakes(self, split: str, most: int | None = None) -> Fakes:
         """What the pack's models paint of a split."""
@@ -187,6 +194,18 @@ def make_inpaint(shop: Workshop) -> None:
     export.write_base(shop.out / "inpaint", shop.vae(), shop.text_encoder(), unet, inpaint=True)
 
 
+def make_controlnet(shop: Workshop) -> None:
+    """Train the editor's ControlNet, draw what it edits and export it."""
+    train_controlnet(shop.data, shop.text, shop.vae(), shop.base(), shop.work)
+    network = shop.controlnet()
+    pipeline = StableDiffusionControlNetImg2ImgPipeline(
+        shop.vae(), shop.text_encoder(), shop.clip_tokenizer, shop.base(), network, layouts.scheduler(), None, None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    write_control_sheet(shop.data, pipeline, shop.work / "controlnet.png")
+    export.write_controlnet(shop.out / "controlnet", network)
+
+
 def note(run: Run, figures: dict[str, Any]) -> None:
     """Add measured figures to a stage's card."""
     run.notes |= figures
@@ -212,6 +231,7 @@ STAGES: dict[str, Callable[[Workshop], None]] = {
     "u2net": make_u2net,
     "base": make_base,
     "inpaint": make_inpaint,
+    "controlnet": make_controlnet,
     "imagereward_refined": refine_imagereward,
     "classifier_refined": refine_classifier,
     "golden": make_golden,
