@@ -1,6 +1,6 @@
 """Is there something to align? The check of the tiny pack before anything is built on it.
 
-    python -m benchmarks.pack_check --photos flowers-128.tar --work build/tiny_pack
+    python -m benchmarks.pack_check --photos flowers-128.tar
 
 On 200 held-out photographs and their captions the judges that curation never sees score (i) the photographs, (ii) their
 autoencoder round trip, (iii) their repainted versions, (iv) samples of the base. Run again, it goes on where it was.
@@ -189,7 +189,7 @@ def main() -> None:
     photographs.arguments(parser)
     parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="where the table is written")
     chosen = parser.parse_args()
-    bench = Bench(chosen.root, photographs.read(chosen.photos, chosen.work), choose())
+    bench = Bench(chosen.root, photographs.read(chosen.photos), choose())
     feather = options_of(load(bench.root, bench.flowers), "held_out", Curate).mask.feather
     held_out, tried = probed(bench, feather)
     values = judged(bench, held_out)

@@ -7,6 +7,7 @@ network of the pack was trained on.
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
 import json
 import random
@@ -22,6 +23,8 @@ from tools.tiny_pack.captions import Traits, caption, thinned
 from tools.tiny_pack.photographs import split_of
 
 LICENCE = "CC-BY (TensorFlow flower photos; authors in the original archive)"
+TRAITS = Path(__file__).parent / "flowers.tsv"
+"""``traits.jsonl`` of ``tools.tiny_pack`` as a table, of 2026-11-26."""
 ROUNDS = 10
 """How often a photograph's caption may be thinned anew in search of a text that is not taken."""
 
@@ -47,23 +50,24 @@ class Flowers:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every benchmark on the photographs needs to a command line."""
     parser.add_argument("--photos", type=Path, required=True, help="flowers-128.tar, or a folder of the same")
-    parser.add_argument("--work", type=Path, default=Path("build/tiny_pack"), help="where tools.tiny_pack keeps traits.jsonl")
     parser.add_argument("--root", type=Path, default=Path("build/benchmarks"), help="runs and store; go on from there")
 
 
-def read(source: Path, work: Path) -> Flowers:
+def read(source: Path, traits: Path = TRAITS) -> Flowers:
     """The photographs with the traits that the pack's tool has found in them.
 
+    Args:
+        source: tar or folder with ``metadata.jsonl``.
+        traits: a row per photograph; the default is what the tool wrote, kept so that captions and prompts stay what they are.
+
     Raises:
-        PhotographsError: there is no source, or the tool has not been run.
+        PhotographsError: there is no source.
     """
-    listed = work / "traits.jsonl"
     if not source.exists():
         raise PhotographsError(f"{source} is not there: give the flower photographs with --photos")
-    if not listed.is_file():
-        raise PhotographsError(f"{listed} is not there: run 'python -m tools.tiny_pack autoencoder ...', or give its --work folder")
-    rows = [json.loads(line) for line in listed.read_text(encoding="utf-8").splitlines()]
-    return Flowers(source, {row.pop("file_name"): Traits(**row) for row in rows})
+    with traits.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    return Flowers(source, {row.pop("file"): Traits(**row) for row in rows})
 
 
 def folder(flowers: Flowers, split: str, root: Path) -> Path:

@@ -175,7 +175,7 @@ def main() -> None:
     photographs.arguments(parser)
     parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="where the table is written")
     chosen = parser.parse_args()
-    flowers = photographs.read(chosen.photos, chosen.work)
+    flowers = photographs.read(chosen.photos)
     if chosen.command == "develop":
         said = provenance.provenance()
         text = "# Development of the learning benchmark\n\n" + develop(flowers, chosen.root) + "\n" + provenance.footnote(said)

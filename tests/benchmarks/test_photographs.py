@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks import photographs
 from benchmarks.photographs import PhotographsError
 from pairwright import plugins, prompts
-from tools.tiny_pack.captions import Traits
+from tools.tiny_pack.captions import BACKGROUNDS, COLOURS, FRAMINGS, SPECIES, Traits
 from tools.tiny_pack.photographs import split_of
 
 
@@ -54,10 +54,21 @@ def test_a_missing_photograph_is_named(tmp_path: Path):
         photographs.folder(found, "base", tmp_path)
 
 
-def test_without_traits_it_is_said_how_they_are_made(tmp_path: Path):
-    (tmp_path / "flowers.tar").touch()
-    with pytest.raises(PhotographsError, match=r"tools\.tiny_pack"):
-        photographs.read(tmp_path / "flowers.tar", tmp_path)
+def test_without_photographs_it_is_said_what_is_missing(tmp_path: Path):
+    with pytest.raises(PhotographsError, match="--photos"):
+        photographs.read(tmp_path / "flowers.tar")
+
+
+def test_the_traits_that_are_kept_are_words_of_the_packs_grammar():
+    found = photographs.read(Path(__file__))
+    assert len(found.traits) == 3670
+    words = {
+        name: {getattr(each, name) for each in found.traits.values()} for name in ("species", "colour", "background", "framing")
+    }
+    assert words["species"] == set(SPECIES.values())
+    assert words["colour"] <= {"", *COLOURS}
+    assert words["background"] <= {"", *BACKGROUNDS}
+    assert words["framing"] <= {"", *FRAMINGS}
 
 
 def test_prompts_are_distinct_shortened_where_there_are_too_few_and_repeat_for_a_seed():
