@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pairwright import progress
@@ -43,3 +47,22 @@ def test_a_bar_is_drawn_without_a_terminal_too(capsys: pytest.CaptureFixture[str
     said = capsys.readouterr().err
     assert "train" in said
     assert "[1/6] pairs: curate" in said
+
+
+def test_work_goes_on_where_nobody_reads_its_progress(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    script = f"""
+from pathlib import Path
+from pairwright.progress import choose
+shown = choose()
+with shown.task("work", 5) as task:
+    for _ in range(5):
+        task.advance()
+        shown.say("still at it")
+Path({str(done)!r}).touch()
+"""
+    worker = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    assert worker.stderr is not None
+    worker.stderr.close()
+    assert worker.wait() == 0
+    assert done.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ class _Line:
         now = time.monotonic()
         if now - self.printed >= LINE_EVERY_SECONDS or self.done >= self.total:
             self.printed = now
-            print(self.line(now, facts), file=sys.stderr, flush=True)
+            _print(self.line(now, facts))
 
     def line(self, now: float, facts: dict[str, float | str]) -> str:
         rate = (self.done - self.first) / max(now - self.started, 1e-9)
@@ -89,7 +90,15 @@ class _Log:
         yield _Line(label, total, done)
 
     def say(self, text: str) -> None:
+        _print(text)
+
+
+def _print(text: str) -> None:
+    """A line on standard error. Where nobody reads on (``2>&1 | head``), the work goes on all the same."""
+    try:
         print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 class _Live:
