@@ -14,8 +14,8 @@ from PIL import Image
 from pairwright.report.charts import HEIGHT, WIDTH, Series, chart, running_mean
 from pairwright.report.funnel import Stage, _unreached
 from pairwright.report.gather import spread
+from pairwright.report.page import flat, typeset
 from pairwright.report.pictures import outline, thumbnail
-from pairwright.report.write import _flat, typeset
 from pairwright.wording import duration, number, percent, probability
 
 
@@ -163,7 +163,7 @@ def test_nested_options_are_lines() -> None:
         "betas": [0.9, 0.999],
         "none": None,
     }
-    assert _flat(found) == [
+    assert flat(found) == [
         ("steps", "3"),
         ("gap.reward.name", "pickscore"),
         ("filters.0.rule", "top"),

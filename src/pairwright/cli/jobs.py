@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,16 @@ def execute(recipe: Any, root: Path, only: str | None = None) -> None:
     page = runner.run(recipe, root, progress=shown, command=command, only=only)
     shown.say(f"report: {page}")
     print(page)
+
+
+def tabulate(runs: Sequence[Path], step: str = "", out: Path | None = None) -> None:
+    """Several runs in one table, as files and as a page; print the table and where the page is."""
+    from pairwright import evaluate
+    from pairwright.report import sweep_report
+
+    text, folder = evaluate.table_of(runs, step, out)
+    print(text)
+    print(sweep_report(folder, runs[0].parent))
 
 
 def one_step(place: Place, verb: str, chosen: options.Options) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from pairwright import options
 from pairwright.cli.arguments import Changes, Flag, Inputs, Names, Place, RecipeName, RewardChanges, Root, app
-from pairwright.cli.jobs import execute, one_step
+from pairwright.cli.jobs import execute, one_step, tabulate
 
 Step = Annotated[Place, tyro.conf.arg(name="")]
 
@@ -20,8 +20,11 @@ def run(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root
     """Run a recipe, from photographs to the report. Run again, it goes on where it was."""
     from pairwright import recipe as recipes
 
-    for each in recipes.load(recipe, changes):
+    found = recipes.load(recipe, changes)
+    for each in found:
         execute(each, root)
+    if found[0].row is not None and any(step.verb == "compare" for step in found[0].steps):
+        tabulate([root / each.name for each in found])
 
 
 @app.command(name="curate")
@@ -123,6 +126,7 @@ def compare_(
     compare: Annotated[options.Compare, tyro.conf.arg(name="")],
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")] = (),
     *,
+    together: Flag = 0,
     out: Path | None = None,
     run: str = "",
     step: str = "",
@@ -135,13 +139,16 @@ def compare_(
         compare: how, where it is a step of a run.
         runs: folders of runs that are compared already: one is shown and written as Markdown, text, CSV and LaTeX; several
             that differ in their seed show how much a difference spreads over training seeds.
-        out: folder for these tables; default: the first run's folder.
+        together: several runs, each a row of one table: of a sweep, or any that made pictures for the same prompts.
+        out: folder for these tables; default: the first run's folder, or the sweep's.
         run: without RUN: name of the run that this is a step of.
         step: name of this step in the run; with RUN: which compare step, where there are several.
         inputs: score steps of the run.
         root: folder of the runs and of the store.
     """
-    if runs:
+    if runs and together:
+        tabulate(runs, step, out)
+    elif runs:
         from pairwright import evaluate
 
         print(evaluate.compare_runs(runs, step, out))

@@ -8,5 +8,6 @@ from pairwright.evaluate.across import compare_runs
 from pairwright.evaluate.compare import compare
 from pairwright.evaluate.folder import check_format, export, outline, score_collection, summary
 from pairwright.evaluate.score import score
+from pairwright.evaluate.sweeps import table_of
 
-__all__ = ["check_format", "compare", "compare_runs", "export", "outline", "score", "score_collection", "summary"]
+__all__ = ["check_format", "compare", "compare_runs", "export", "outline", "score", "score_collection", "summary", "table_of"]

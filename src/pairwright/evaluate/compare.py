@@ -8,12 +8,13 @@ from typing import Any
 
 from pairwright import options, stats, wording
 from pairwright.context import Context
-from pairwright.evaluate import best, concerns
+from pairwright.evaluate import best, concerns, curves
 from pairwright.evaluate.formats import FORMATS
 from pairwright.evaluate.join import CompareError, Pairs, Scored, paired, read_scored
 from pairwright.evaluate.lineage import Ancestry
+from pairwright.recipe import checkpoints
 from pairwright.records import Column, Unscored
-from pairwright.store import Node, write_json, write_text
+from pairwright.store import Node, Store, write_json, write_text
 
 VERSION = 2
 
@@ -22,7 +23,7 @@ def compare(chosen: options.Compare, context: Context) -> Node:
     """Compare every model of the ``score`` steps among the inputs with the baseline.
 
     The result holds ``comparison.json`` (see :func:`comparison`) and the same as tables to read: ``comparison.md``, ``.txt``,
-    ``.csv``, ``.tex``; ``.svg`` is a radar of the means.
+    ``.csv``, ``.tex``; ``.svg`` is a radar of the means, and ``comparison-curves.svg`` shows checkpoints over their steps.
 
     Raises:
         CompareError: no input has scores, a label or column is unknown, or two models share no scored picture.
@@ -32,25 +33,31 @@ def compare(chosen: options.Compare, context: Context) -> Node:
     if node.complete:
         return node
     scored = read_scored(context)
-    found = comparison(scored, chosen)
-    found |= _concerns(found, scored, chosen, context)
+    found = with_concerns(comparison(scored, chosen), scored, chosen, context.store)
     write_json(node.path / "comparison.json", found)
     for suffix, write in FORMATS.items():
         write_text(node.path / f"comparison{suffix}", write(found))
+    if at := checkpoints.places(found["models"]):
+        write_text(node.path / "comparison-curves.svg", curves.curves(found, at, "steps of training"))
     node.finish(baseline=found["baseline"], primary=found["primary"], models=found["models"])
     for each in [*wording.findings(found), *wording.concerns(found)]:
         context.progress.say(each)
     return node
 
 
-def _concerns(found: dict[str, Any], scored: Scored, chosen: options.Compare, context: Context) -> dict[str, Any]:
-    """``warnings`` and ``alarms``; see :mod:`pairwright.evaluate.concerns`."""
-    ancestry = Ancestry(context.store)
+def with_concerns(found: dict[str, Any], scored: Scored, chosen: options.Compare, store: Store) -> dict[str, Any]:
+    """A comparison with its ``warnings`` and ``alarms``; see :mod:`pairwright.evaluate.concerns`.
+
+    Raises:
+        CompareError: a column that training is said to have aimed at is unknown.
+    """
+    ancestry = Ancestry(store)
     lineages = {label: ancestry.of(node) for label, node in scored.pictures.items()}
     for name in chosen.aimed:
         _known("aimed", name, [column.name for column in scored.columns])
     reward = scored.rewards.get(found["primary"], found["primary"])
     return {
+        **found,
         "warnings": concerns.warnings(found, lineages, list(scored.texts.values()), reward),
         "alarms": concerns.alarms(found, concerns.aimed_at(lineages, scored.rewards, chosen.aimed)),
     }

@@ -32,14 +32,14 @@ def gain_column(
 
     Args:
         values: by model; None where it has none.
-        baseline: the model that gains are counted from.
+        baseline: the model that gains are counted from; one that is not there: no gains.
         decimals: of values and gains.
         higher_is_better: the metric's direction.
     """
     grain = Decimal(1).scaleb(-decimals)
     printed = {label: None if value is None else _rounded(value, grain) for label, value in values.items()}
     ranks = sorted({each for each in printed.values() if each is not None}, reverse=higher_is_better)
-    base = printed[baseline]
+    base = printed.get(baseline)
 
     def cell(label: str, value: Decimal | None) -> Cell | None:
         if value is None:

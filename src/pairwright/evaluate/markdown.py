@@ -21,9 +21,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     lines = [
         *(f"- {each}" for each in [*findings(found), *concerns(found)]),
         "",
-        _line(names),
+        line(names),
         "|---|---|" + "---:|" * (len(names) - 2),
-        *(_line([f"**{row[0]}**" if row[0] == found["primary"] else row[0], *row[1:]]) for row in rows),
+        *(line([f"**{row[0]}**" if row[0] == found["primary"] else row[0], *row[1:]]) for row in rows),
         "",
         _NOTES.format(resamples=found["resamples"]),
     ]
@@ -55,5 +55,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

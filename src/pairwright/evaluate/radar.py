@@ -10,7 +10,7 @@ from typing import Any
 from pairwright.wording import number
 
 RADIUS = 170
-_COLOURS = ("#6b7280", "#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
+COLOURS = ("#6b7280", "#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2", "#4d7c0f")
 _LEAST = 3
 """Axes that span a plane."""
 
@@ -31,7 +31,7 @@ def radar(found: Mapping[str, Any]) -> str:
     parts = [f'<polygon points="{ring}" fill="none" stroke="#e5e7eb"/>' for ring in rings]
     parts += [f'<line x1="260" y1="240" x2="{x}" y2="{y}" stroke="#e5e7eb"/>' for x, y in ends]
     for index, label in enumerate(found["models"]):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         points = [_point(turn, len(metrics), place[label]) for turn, place in enumerate(places)]
         parts.append(f'<polygon points="{_path(points)}" fill="{colour}" fill-opacity="0.07" stroke="{colour}" stroke-width="2"/>')
         parts.append(_key(index, label, colour))

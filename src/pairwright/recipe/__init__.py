@@ -15,7 +15,7 @@
     start = "tiny:base"              # a model; naming a step here makes it an input
 
     [sweep]
-    "stage1.margin" = [0.001, 0.01]  # one run for every combination
+    "stage1.margin" = [0.001, 0.01]  # one run for every combination; named variants: see pairwright.recipe.sweeps
     seed = [0, 1, 2]                 # the run's own seed, which steps that name one of their own do not follow
 
 Steps are tables by name, so that a recipe that extends another changes one field of one step: tables merge, everything
@@ -28,21 +28,23 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from pairwright.options import Options
 from pairwright.recipe import files, graph
-from pairwright.recipe.files import RecipeError, find, init, merge, read, shipped, sweep
-from pairwright.recipe.steps import VERBS, Recipe, Step
+from pairwright.recipe.files import RecipeError, find, init, merge, read, shipped
+from pairwright.recipe.steps import VERBS, Plane, Recipe, Row, Step, Table
+from pairwright.recipe.sweeps import sweep
 from pairwright.suggestions import explain, hint
 
 __all__ = [
-    "VERBS", "Recipe", "RecipeError", "Step", "check", "find", "init", "load",
+    "VERBS", "Plane", "Recipe", "RecipeError", "Row", "Step", "Table", "check", "find", "init", "load",
     "merge", "options", "parse", "read", "shipped", "sweep",
 ]  # fmt: skip
 
+T = TypeVar("T", bound=Options)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,150}")
 
 
@@ -79,10 +81,10 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     Raises:
         RecipeError: see :func:`load`.
     """
-    unknown = set(raw) - {"name", "description", "seed", "step"}
+    unknown = set(raw) - {"name", "description", "seed", "step", "row"}
     for name in sorted(unknown):
         raise RecipeError(
-            f"{where}: unknown field {name!r}." + hint(name, ["name", "description", "seed", "step", "extends", "sweep"])
+            f"{where}: unknown field {name!r}." + hint(name, ["name", "description", "seed", "step", "extends", "sweep", "table"])
         )
     name = raw.get("name", "")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -95,7 +97,8 @@ def parse(raw: Mapping[str, Any], where: str = "recipe") -> Recipe:
     if not isinstance(tables, Mapping) or not tables:
         raise RecipeError(f"{where}: a recipe needs at least one [step.<name>] table")
     steps = {key: _step(key, table, {**raw, "step": tables}, where) for key, table in tables.items()}
-    return Recipe(name=name, description=str(raw.get("description", "")), steps=graph.ordered(steps, where))
+    row = _validated(Row, raw["row"], f"{where}: table") if raw.get("row") else None
+    return Recipe(name=name, description=str(raw.get("description", "")), steps=graph.ordered(steps, where), row=row)
 
 
 def options(verb: str, values: Mapping[str, Any], where: str) -> Options:
@@ -104,10 +107,14 @@ def options(verb: str, values: Mapping[str, Any], where: str) -> Options:
     Raises:
         RecipeError: an unknown or a bad field.
     """
+    return _validated(VERBS[verb], values, where)
+
+
+def _validated(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     try:
-        return VERBS[verb].model_validate(dict(values))
+        return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise RecipeError("\n".join(explain(each, VERBS[verb], where) for each in error.errors())) from error
+        raise RecipeError("\n".join(explain(each, kind, where) for each in error.errors())) from error
 
 
 def _step(name: str, table: object, raw: Mapping[str, Any], where: str) -> Step:

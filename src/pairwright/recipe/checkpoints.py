@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 from pairwright.options import Plugin
 from pairwright.recipe.files import RecipeError
 from pairwright.suggestions import hint
+
+_FEWEST = 3
+"""Models that make a curve."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,19 @@ def steps(document: Mapping[str, Any], training: str, checkpoints: Sequence[str]
         scores: {"verb": "score", "from": [pictures], "rewards": rewards},
         choice: {"verb": "compare", "from": [scores], "best": True},
     }
+
+
+def place(label: str) -> int | None:
+    """Steps of training behind a model that is called as :func:`steps` calls them; None for any other."""
+    if label == "start":
+        return 0
+    return int(label.removeprefix("step ")) if re.fullmatch(r"step \d+", label) else None
+
+
+def places(models: Sequence[str]) -> dict[str, float]:
+    """The place of every model, where they are three checkpoints of a training or more; empty otherwise."""
+    at = {label: float(found) for label in models if (found := place(label)) is not None}
+    return at if len(at) == len(models) >= _FEWEST else {}
 
 
 def _like(there: Mapping[str, Mapping[str, Any]], wanted: str) -> dict[str, Any]:

@@ -1,13 +1,10 @@
-"""A recipe's text: where it lies, what it extends, what is set over it, and what a sweep makes of it."""
+"""A recipe's text: where it lies, what it extends, and what is set over it."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,6 @@ from pairwright.store import write_text
 from pairwright.suggestions import hint
 
 _FOLDER = Path(__file__).parent.parent / "recipes"
-_LONGEST = 100
 
 
 class RecipeError(Explained, ValueError):
@@ -59,7 +55,11 @@ def init(path: Path, photos: Path, route: str) -> None:
 
 
 def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's file merged over what it extends (a shipped recipe, or a file beside this one)."""
+    """A recipe's file merged over what it extends: one shipped recipe or file beside this one, or several in order.
+
+    Raises:
+        RecipeError: it cannot be read, or extends itself.
+    """
     path = path.resolve() if path.is_absolute() or path.exists() else path
     if path in seen:
         raise RecipeError(f"{path}: extends itself through {' -> '.join(str(each) for each in seen)}")
@@ -69,12 +69,14 @@ def read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise RecipeError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from error
-    parent = raw.pop("extends", None)
-    if parent is None:
-        return raw
-    if not isinstance(parent, str):
-        raise RecipeError(f"{path}: extends must be one name, got {parent!r}")
-    return merge(read(find(parent, path.parent), (*seen, path)), raw)
+    parents = raw.pop("extends", [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(each, str) for each in parents):
+        raise RecipeError(f"{path}: extends must be one name or a list of names, got {parents!r}")
+    merged: dict[str, Any] = {}
+    for parent in parents:
+        merged = merge(merged, read(find(parent, path.parent), (*seen, path)))
+    return merge(merged, raw)
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,45 +103,3 @@ def override(text: str, raw: Mapping[str, Any]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name not in steps} | (
         {"step": {name: each for name, each in value.items() if name in steps}} if any(name in steps for name in value) else {}
     )
-
-
-def sweep(raw: Mapping[str, Any], where: str = "recipe") -> Iterator[dict[str, Any]]:
-    """One recipe per combination of the lists in ``[sweep]``; each run's name says its values."""
-    axes = raw.get("sweep", {})
-    if not isinstance(axes, Mapping):
-        raise RecipeError(f"{where}: [sweep] must be a table of lists, got {axes!r}")
-    plain = {name: value for name, value in raw.items() if name != "sweep"}
-    if not axes:
-        yield plain
-        return
-    for path, values in axes.items():
-        if not isinstance(values, list) or not values:
-            raise RecipeError(f"{where}: sweep.{path!r} must be a list of values, got {values!r}")
-    taken: set[str] = set()
-    for values in itertools.product(*axes.values()):
-        chosen = dict(plain)
-        for path, value in zip(axes, values, strict=True):
-            chosen = merge(chosen, _swept(path, value, plain.get("step", {}), where))
-        label = "-".join(f"{path.rpartition('.')[2]}={_slug(value)}" for path, value in zip(axes, values, strict=True))
-        name = f"{plain.get('name', 'run')}-{label}"
-        if name in taken or len(name) > _LONGEST:  # values that read the same, or do not fit into a file's name
-            digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:8]
-            name = f"{name[: _LONGEST - 9]}-{digest}"
-        taken.add(name)
-        yield {**chosen, "name": name}
-
-
-def _swept(path: str, value: Any, steps: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """One value of one axis as a recipe to merge: ``<step>.<field>``, or the run's ``seed``."""
-    if path == "seed":
-        return {"seed": value}
-    step, *fields = path.split(".")
-    if step not in steps or not fields:
-        raise RecipeError(f"{where}: sweep.{path!r} must be '<step>.<field>' or 'seed'." + hint(step, steps))
-    for key in reversed([step, *fields]):
-        value = {key: value}
-    return {"step": value}
-
-
-def _slug(value: object) -> str:
-    return re.sub(r"[^A-Za-z0-9.+-]+", "_", str(value.get("name", value) if isinstance(value, Mapping) else value)).strip("_")

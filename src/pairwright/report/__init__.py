@@ -1,6 +1,7 @@
 """``report.html``: one file that shows a whole run, made from the run's folder alone, at any time."""
 
 from pairwright.report.gather import ReportError
+from pairwright.report.sweep import sweep_report
 from pairwright.report.write import report
 
-__all__ = ["ReportError", "report"]
+__all__ = ["ReportError", "report", "sweep_report"]

@@ -63,7 +63,13 @@ class Chart:
 
 
 def chart(
-    title: str, series: Sequence[Series], *, note: str = "", least: float | None = None, most: float | None = None
+    title: str,
+    series: Sequence[Series],
+    *,
+    note: str = "",
+    least: float | None = None,
+    most: float | None = None,
+    exact: bool = False,
 ) -> Chart | None:
     """The chart of some series; None where none has a value.
 
@@ -73,11 +79,12 @@ def chart(
         note: how to read it.
         least: a value that is shown in any case (0 for shares).
         most: another.
+        exact: few numbers that are no samples of a noisy curve: none is smoothed.
     """
     cleaned = [each for each in (_finite(one) for one in series) if len(each.values)]
     if not cleaned:
         return None
-    smoothed = [running_mean(_tamed(each.values)) for each in cleaned]
+    smoothed = [np.asarray(each.values) if exact else running_mean(_tamed(each.values)) for each in cleaned]
     low, high = _range([np.asarray(each.values) for each in cleaned], smoothed, least, most)
     first = min(each.steps[0] for each in cleaned)
     last = max(each.steps[-1] for each in cleaned)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pairwright.report.gather import Run, Step, spread
 from pairwright.report.pictures import Thumbnail, thumbnail
-from pairwright.store import StoreError
+from pairwright.store import Store, StoreError
 from pairwright.tables import PictureIndex
 
 MOST_PROMPTS = 40
@@ -30,9 +31,8 @@ class GridRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """One generate step."""
+    """Prompt by model: one generate step, or the rows of a table."""
 
-    step: Step
     models: tuple[str, ...]
     rows: tuple[GridRow, ...]
     noises: int
@@ -53,7 +53,17 @@ class _Model:
 
 def grid(run: Run, step: Step) -> Grid | None:
     """Pictures of a generate step, prompts evenly spread; None before there are any."""
-    models = {label: found for label, digest in (step.json("models.json") or {}).items() if (found := _model(run, digest))}
+    return sheet(run.store, step.json("models.json") or {})
+
+
+def sheet(store: Store, digests: Mapping[str, str]) -> Grid | None:
+    """A contact sheet of results of ``pictures``, by label; None where none of them holds any.
+
+    Args:
+        store: where they are.
+        digests: fingerprint by label.
+    """
+    models = {label: found for label, digest in digests.items() if (found := _model(store, digest))}
     texts = {key: value for model in models.values() for key, value in model.texts.items()}
     if not texts:
         return None
@@ -66,12 +76,12 @@ def grid(run: Run, step: Step) -> Grid | None:
         GridRow(*texts[prompt], tuple(tuple(each.get((prompt, noise)) for noise in range(shown_noises)) for each in pictures))
         for prompt in chosen
     )
-    return Grid(step, tuple(models), rows, shown_noises, len(prompts), sum(len(model.ids) for model in models.values()))
+    return Grid(tuple(models), rows, shown_noises, len(prompts), sum(len(model.ids) for model in models.values()))
 
 
-def _model(run: Run, digest: str) -> _Model | None:
+def _model(store: Store, digest: str) -> _Model | None:
     try:
-        node = run.store.open("pictures", digest)
+        node = store.open("pictures", digest)
     except StoreError:
         return None
     ids: dict[Place, str] = {}

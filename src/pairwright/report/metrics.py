@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pairwright import wording
+from pairwright.recipe import checkpoints
+from pairwright.report.charts import Chart, Series, chart
 from pairwright.report.gather import Run, Step
 
 
@@ -72,9 +74,9 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One compare step."""
+    """One compare step, or the table of a sweep."""
 
-    step: Step
+    name: str
     baseline: str
     primary: str
     named: bool
@@ -84,7 +86,15 @@ class Comparison:
     prompts: int
     metrics: tuple[Metric, ...]
     verdicts: tuple[Verdict, ...]
-    used: tuple[str, ...]
+    alarms: tuple[str, ...]
+    """Models that may have learned the scorer rather than the picture."""
+    warnings: tuple[str, ...]
+    """Why a number may mean less than it seems."""
+    best: str
+    """Which model is best, where that was asked."""
+    chart: tuple[Chart, ...]
+    """A curve per metric over the steps of training, where the models are checkpoints of one."""
+    used: tuple[str, ...] = ()
     """Steps of this run that selected by the primary metric's reward: then it proves little."""
 
 
@@ -93,19 +103,51 @@ def comparison(run: Run, step: Step) -> Comparison | None:
     found = step.json("comparison.json")
     if found is None:
         return None
+    used = () if found.get("warnings") else tuple(_selected_by(run, step, found["primary"]))
+    return replace(said(found, step.name, named=step.options.get("primary") is not None), used=used)
+
+
+def said(found: Mapping[str, Any], name: str, *, named: bool = True) -> Comparison:
+    """A comparison in words.
+
+    Args:
+        found: as ``compare`` writes it.
+        name: of the step, or of the table.
+        named: whether the recipe names the primary metric.
+    """
     metrics = tuple(_metric(found, each) for each in sorted(found["metrics"], key=lambda each: not each["primary"]))
     return Comparison(
-        step=step,
+        name=name,
         baseline=found["baseline"],
         primary=found["primary"],
-        named=step.options.get("primary") is not None,
+        named=named,
         confidence=wording.percent(found["confidence"]),
         resamples=found["resamples"],
         prompts=found["prompts"],
         metrics=metrics,
         verdicts=tuple(_verdicts(found, metrics[0])),
-        used=tuple(_selected_by(run, step, found["primary"])),
+        alarms=tuple(each["said"] for each in found.get("alarms", ())),
+        warnings=tuple(found.get("warnings", ())),
+        best=wording.ranking(found) if "best" in found else "",
+        chart=over(found, checkpoints.places(found["models"]), "the training's steps"),
     )
+
+
+def over(found: Mapping[str, Any], at: Mapping[str, float], axis: str) -> tuple[Chart, ...]:
+    """A chart per metric: means of the models at their places on an axis, the baseline's beside them as a second line."""
+    charts = []
+    for metric in found["metrics"]:
+        spots = sorted((at[label], value) for label, value in metric["means"].items() if label in at and value is not None)
+        level = metric["means"][found["baseline"]]
+        if not spots or level is None:
+            continue
+        places = [place for place, _ in spots]
+        lines = [Series("mean", "winner", places, [value for _, value in spots])]
+        if found["baseline"] not in at:
+            lines.append(Series(found["baseline"], "plain", places, [level] * len(places)))
+        better = "higher is better" if metric["higher_is_better"] else "lower is better"
+        charts.append(chart(metric["name"], lines, note=f"Mean over {axis}; {better}.", exact=True))
+    return tuple(each for each in charts if each is not None)
 
 
 def _metric(found: Mapping[str, Any], metric: Mapping[str, Any]) -> Metric:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -69,6 +70,14 @@ class ImageFolder:
                 first[result.id] = item.name
             yield result
 
+    def part(self, start: int, stop: int) -> ImageFolder:
+        """See :class:`pairwright.protocols.Divisible`."""
+        return ImageFolder(self.folder, self.items[start:stop])
+
+    def alone(self) -> Iterator[Picture | Rejected]:
+        """See :class:`pairwright.protocols.Part`."""
+        return (self._read(item, {}) for item in self.items)
+
     def _read(self, item: Item, first: Mapping[str, str]) -> Picture | Rejected:
         if item.step:
             return Rejected(item.name, item.step, item.reason)
@@ -83,11 +92,13 @@ class ImageFolder:
         return Picture(identity, data, item.caption, {"file": item.name, **item.provenance})
 
 
-def load(*, path: Path, uncaptioned: bool = False, limit: PositiveInt | None = None) -> ImageFolder:
+def load(*, path: Path, only: str = "*", uncaptioned: bool = False, limit: PositiveInt | None = None) -> ImageFolder:
     """Pictures below a folder.
 
     Args:
         path: the folder; ``tiny:photos`` are those that come with the package.
+        only: pictures whose relative path matches this pattern (``2024/*.jpg``; ``*`` stands for any characters, ``/`` among
+            them); the others are not looked at.
         uncaptioned: pictures without a caption come all the same, for somebody who writes one (see ``captioned``).
         limit: only the first so many, by name; rejected ones count.
 
@@ -101,7 +112,9 @@ def load(*, path: Path, uncaptioned: bool = False, limit: PositiveInt | None = N
             f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}: expected a folder of pictures"
         )
     names = walk(folder)
-    items = _items(folder, names, uncaptioned=uncaptioned)
+    items = [each for each in _items(folder, names, uncaptioned=uncaptioned) if fnmatchcase(each.name, only)]
+    if not items and only != "*":
+        raise SourceError(f"{folder} holds no picture whose path matches only = {only!r}")
     if not items:
         raise SourceError(
             f"{folder} holds no pictures. Looked for {', '.join(DECODED)} in it and in its subfolders "
