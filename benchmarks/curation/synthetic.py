@@ -6,7 +6,7 @@ Table 8. Rank and gap are normal with a given correlation; what is drawn is only
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,11 +80,12 @@ class Repaints:
         """Not needed: the threshold is given."""
         raise NotImplementedError
 
-    def shard(self, number: int) -> list[Outcome]:
+    def outcomes(self, numbers: Iterable[int]) -> Generator[list[Outcome]]:
         """As a real curation's shards."""
-        ids = self.ranking[number * CANDIDATES_PER_SHARD : (number + 1) * CANDIDATES_PER_SHARD]
-        self.asked += ids
-        return [Outcome(each, 0, 0.25, {}, None, self.gaps[each], 0.0, _NOWHERE) for each in ids]
+        for number in numbers:
+            ids = self.ranking[number * CANDIDATES_PER_SHARD : (number + 1) * CANDIDATES_PER_SHARD]
+            self.asked += ids
+            yield [Outcome(each, 0, 0.25, {}, None, self.gaps[each], 0.0, _NOWHERE) for each in ids]
 
 
 def choose(scores: Scores, *, eager: bool, colour_first: bool = True) -> Chosen:

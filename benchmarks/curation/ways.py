@@ -20,7 +20,7 @@ from benchmarks.curation.clock import Clock
 from benchmarks.scoring.pixels import numpy_colorfulness
 from pairwright import images, plugins, scoring, seeds, store, tables
 from pairwright.context import Context
-from pairwright.curate import curate, repaint, views
+from pairwright.curate import curate, stations, views
 from pairwright.options import Curate, Filter, Gap, Keep, Mask, Plugin
 from pairwright.records import Edit, Edited, Picture
 from pairwright.rewards import texture
@@ -82,7 +82,7 @@ def published(task: Task, work: Path, captions: Mapping[str, str]) -> Done:
         with clock.step(READ):
             picture = _view(task, name, caption)
         with clock.step(MASK):
-            region = repaint.cut(networks["saliency"].maps([picture])[0], task.mask)
+            region = stations.cut(networks["saliency"].maps([picture])[0], task.mask)
         with clock.step(STORE):
             Image.fromarray((region * 255).astype(np.uint8)).save(work / f"{name}.mask.png")
     repaints = sum(_repaint(task, name, caption, work, networks["perturbations"], clock) for name, caption in captions.items())
@@ -143,7 +143,7 @@ def ours(task: Task, root: Path, *, eager: bool) -> Done:
         (scoring.Scorer, "some", lambda scorer, *_: rewards[scorer.plugin.name], lambda *args: len(args[3])),
         (saliency, "maps", MASK, lambda _, pictures: len(pictures)),
         (inpainter, "edit", REPAINT, lambda _, edits: len(edits)),
-        (repaint.Repaints, "_score", GAP, lambda *_: 0),
+        (stations.Gaps, "work", GAP, lambda *_: 0),
         (store, "write_file", STORE, lambda *_: 0),
     ):
         node = curate(task.options(eager=eager), Context(Store(root)))

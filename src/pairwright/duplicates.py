@@ -29,6 +29,21 @@ def dhash(image: Image.Image) -> int:
     return int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big")
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What tells whether two pictures are one."""
+
+    pixels: str
+    """See :func:`pixels`."""
+    dhash: int | None
+    """See :func:`dhash`; None where only equal pixels count."""
+
+
+def look(image: Image.Image, *, near: bool) -> Looks:
+    """What is kept in mind of a picture; ``near``: also what tells near duplicates."""
+    return Looks(pixels(image), dhash(image) if near else None)
+
+
 @dataclass
 class Seen:
     """The pictures that were there before, by pixels and, where asked for, by likeness."""
@@ -46,11 +61,15 @@ class Seen:
 
     def twin(self, image: Image.Image, name: str) -> str:
         """Why this picture is a duplicate of an earlier one, in words; ``""`` where it is new, and is kept in mind as ``name``."""
-        digest = pixels(image)
-        if digest in self._pixels:
-            return f"same pixels as {self._pixels[digest]}"
+        return self.twin_of(look(image, near=self.near is not None), name)
+
+    def twin_of(self, looks: Looks, name: str) -> str:
+        """As :meth:`twin`, of a picture that somebody else has looked at."""
+        if looks.pixels in self._pixels:
+            return f"same pixels as {self._pixels[looks.pixels]}"
         if self.near is not None:
-            code = dhash(image)
+            code = looks.dhash
+            assert code is not None, "near duplicates were asked for, so that the picture was looked at for them"
             bands = self._split(code)
             for band, part in zip(self._bands, bands, strict=True):
                 for other, known in band.get(part, ()):
@@ -58,7 +77,7 @@ class Seen:
                         return f"nearly the same as {known}: {bits} of {BITS} bits differ"
             for band, part in zip(self._bands, bands, strict=True):
                 band.setdefault(part, []).append((code, name))
-        self._pixels[digest] = name
+        self._pixels[looks.pixels] = name
         return ""
 
     def _split(self, code: int) -> list[int]:

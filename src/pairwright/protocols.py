@@ -51,6 +51,26 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Part(Protocol):
+    """Some items of a source, fit for :mod:`pickle`."""
+
+    def alone(self) -> Iterator[Picture | Rejected]:
+        """Each item in its order, looked at by itself: whether it repeats an earlier one is for the caller to see by its id.
+
+        A picture's ``provenance["file"]`` is the name under which the source would reject it.
+        """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A :class:`Source` of which any part can be read by itself, by another process too."""
+
+    def part(self, start: int, stop: int) -> Part:
+        """Items ``start .. stop - 1`` of what iterating would give."""
+        ...
+
+
 class PairSource(Protocol):
     """Reads preferences that somebody has already. A source of this kind may be a :class:`Source` too."""
 

@@ -218,6 +218,16 @@ class Node:
         content = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         write_file(self.shard(index, table), lambda temporary: _write_shard(content, temporary))
 
+    def rename(self, index: int, table: Table, to: Table = "data") -> None:
+        """Make a shard one of another table, durably and at once."""
+        self.shard(index, table).replace(self.shard(index, to))
+        _flush(self.path)
+
+    def remove(self, table: Table) -> None:
+        """Remove a table that was needed only until all was there."""
+        for path in self.shards(table):
+            path.unlink()
+
     def read(self, table: Table = "data", columns: Sequence[str] | None = None) -> pa.Table:
         """All shards of a table as one, in order. An absent table has no rows and no columns.
 

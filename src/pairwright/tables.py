@@ -52,6 +52,17 @@ PICTURES = schema(
     }
 )
 REJECTED = schema({"id": pa.string(), "step": pa.string(), "reason": pa.string()})
+LOOKS = schema(
+    {
+        "name": pa.string(),
+        "id": pa.string(),
+        "step": pa.string(),
+        "reason": pa.string(),
+        "pixels": pa.string(),
+        "dhash": pa.string(),
+        "views": pa.int64(),
+    }
+)
 MASKS = schema({"id": pa.string(), "mask": IMAGE, "area": pa.float64(), "failed": pa.string()})
 EDITS = schema({"id": pa.string(), "image": IMAGE, "seed": pa.int64(), "how": pa.string(), "failed": pa.string()})
 GAPS = schema({"id": pa.string(), "winner": pa.float64(), "loser": pa.float64()})
@@ -193,6 +204,16 @@ class PictureIndex:
 
         Raises:
             KeyError: an id that the node does not hold.
+    def part(self, ids: Sequence[str]) -> PictureIndex:
+        """An index of these pictures alone, small enough to be sent to another process.
+
+        Raises:
+            KeyError: an id that the node does not hold.
+        """
+        found = PictureIndex.__new__(PictureIndex)
+        found._places = {name: self._places[name] for name in ids}
+        return found
+
         """
         wanted: dict[tuple[Path, int], list[str]] = {}
         for name in ids:

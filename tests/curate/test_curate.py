@@ -15,7 +15,7 @@ from PIL import Image
 from pairwright import tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import CurationError, curate
-from pairwright.curate.repaint import cut
+from pairwright.curate.stations import cut
 from pairwright.options import Curate, Mask
 from pairwright.store import Node, Store
 from tests.fakes import dye, red

@@ -18,19 +18,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pairwright import plugins, resolve, scoring, selection, tables, vetoes
+from pairwright import engines, plugins, resolve, scoring, selection, tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import views
 from pairwright.curate.choosing import Choice, CurationError, Ranking
 from pairwright.curate.repaint import Outcome, Repaints
+from pairwright.engines import Crew
 from pairwright.options import Curate, Filter, Gap, Keep, Plugin
 from pairwright.protocols import Source
 from pairwright.records import Pair, Picture, Rejected
 from pairwright.selection import Funnel, Number
-from pairwright.store import Node
+from pairwright.store import Node, Store
 from pairwright.tables import PictureIndex
 
 VERSION = 1
@@ -48,6 +49,8 @@ def curate(options: Curate, context: Context) -> Node:
     Raises:
         CurationError: no photograph passes a step.
     """
+    if options.engine != "local":  # workers stand in another folder
+        context = replace(context, store=Store(context.store.root.resolve()))
     source = plugins.load("sources", options.source.name, **options.source.options)
     vetoed = vetoes.every(options.vetoes) if options.vetoes else context.vetoed
     meaning = _meaning(options) | ({"vetoes": dict(sorted(vetoed.items()))} if vetoed else {})
@@ -58,18 +61,27 @@ def curate(options: Curate, context: Context) -> Node:
         return node
     funnel = Funnel()
     try:
-        return _curate(node, source, options, context, funnel, vetoed)
+        with engines.crew(options.engine, options.ray, context.store.root, context.progress) as crew:
+            return _curate(node, source, options, context, funnel, vetoed, crew)
     except CurationError:
         _write_rejected(node, funnel)  # who left, and why, is wanted most where nobody is left
         raise
 
 
-def _curate(node: Node, source: Source, options: Curate, context: Context, funnel: Funnel, vetoed: Mapping[str, str]) -> Node:
+def _curate(
+    node: Node,
+    source: Source,
+    options: Curate,
+    context: Context,
+    funnel: Funnel,
+    vetoed: Mapping[str, str],
+    crew: Crew | None,
+) -> Node:
     started = time.monotonic()
-    bench = _Bench(options, context, views.prepare(source, options, context, funnel))
+    bench = _Bench(options, context, views.prepare(source, options, context, funnel, crew), crew)
     choice = Choice(options, bench.index.ids, bench.numbers, funnel, vetoed, context.progress)
     ranking = choice.rank(choice.filtered())
-    repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer)
+    repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer, crew)
     threshold = choice.threshold(repaints)
     passed, tried = choice.walk(repaints, threshold)
     kept = choice.best(passed)
@@ -113,6 +125,7 @@ class _Bench:
     options: Curate
     context: Context
     pictures: Node
+    crew: Crew | None
     scores: list[Node] = field(default_factory=list)
     """Score tables made on the way."""
 
@@ -129,7 +142,12 @@ class _Bench:
 
     def numbers(self, ids: Sequence[str], rule: Filter | Keep) -> dict[str, Number]:
         """What a rule's reward gives for these pictures; scored where that is not in the store yet."""
-        node = self.scorer(rule.reward).some(self.context.store, self.pictures, ids)
+        scorer = self.scorer(rule.reward)
+        if self.crew is None:
+            node = scorer.some(self.context.store, self.pictures, ids, self.index)
+        else:
+            chosen = scoring.Chosen(self.pictures, tuple(ids), self.index)
+            (node,) = scoring.score_crewed(self.context.store, chosen, [scorer], self.crew, self.context.progress)
         self.scores.append(node)
         scores = scoring.read_scores(node)
         return {each: selection.number(scores[each], rule.column) for each in ids}

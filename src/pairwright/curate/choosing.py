@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,8 +43,8 @@ class Candidates(Protocol):
         """Shards that hold so many candidates together, spread evenly over the ranking."""
         ...
 
-    def shard(self, number: int) -> list[Outcome]:
-        """What became of the candidates of one shard."""
+    def outcomes(self, numbers: Iterable[int]) -> Generator[list[Outcome]]:
+        """What became of the candidates of these shards, in this order. Closed where no more are needed."""
         ...
 
 
@@ -102,7 +103,7 @@ class Choice:
         gap = self.options.gap
         if gap is None or gap.pilot_quantile is None:
             return gap.at_least if gap else None
-        outcomes = [outcome for shard in repaints.spread(gap.pilot) for outcome in repaints.shard(shard)]
+        outcomes = [each for shard in repaints.outcomes(repaints.spread(gap.pilot)) for each in shard]
         gaps = [outcome.gap for outcome in outcomes if outcome.gap is not None]
         if not gaps:
             reasons = sorted({each.failed.reason for each in outcomes if each.failed})
@@ -117,11 +118,11 @@ class Choice:
         passed: list[Outcome] = []
         lost: list[Rejected] = []
         tried = 0
-        with self.progress.task("repaint", wanted or repaints.candidates) as task:
-            for shard in range(repaints.shards):
-                if wanted is not None and len(passed) >= wanted:
-                    break
-                outcomes = repaints.shard(shard)
+        with (
+            self.progress.task("repaint", wanted or repaints.candidates) as task,
+            closing(repaints.outcomes(range(repaints.shards))) as shards,
+        ):
+            for outcomes in shards:
                 verdicts = [each.rejected(threshold) or self._veto(each) for each in outcomes]
                 here = [outcome for outcome, verdict in zip(outcomes, verdicts, strict=True) if verdict is None]
                 passed += here
@@ -130,6 +131,8 @@ class Choice:
                 # The lazy order is done when enough have passed, the published one when all were tried.
                 done = min(len(here), max(0, wanted - len(passed) + len(here))) if wanted is not None else len(outcomes)
                 task.advance(done, tried=str(tried), passed=str(len(passed)))
+                if wanted is not None and len(passed) >= wanted:
+                    break
         entered = tried
         for step in ("mask", "repaint", *(["gap"] if self.options.gap else []), *(["veto"] if self.vetoed else [])):
             left = [each for each in lost if each.step == step]

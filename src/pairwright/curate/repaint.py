@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import tee
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from pairwright import images, resolve, scoring, seeds, selection, tables
+from pairwright import engines, images, resolve, scoring, tables
 from pairwright.context import Context
-from pairwright.options import Curate, Mask, Plugin
-from pairwright.protocols import Perturbation, Saliency
-from pairwright.records import Column, Edit, Failed, Picture, Prompt, Rejected, Unscored
+from pairwright.curate.stations import Gaps, Losers, Ranked, Regions
+from pairwright.engines import Crew, Piece, Station
+from pairwright.options import Curate, Plugin
+from pairwright.progress import SILENT
+from pairwright.records import Rejected
 from pairwright.store import Node
 from pairwright.tables import PictureIndex
 
@@ -88,9 +89,9 @@ class Repaints:
         index: PictureIndex,
         ranked: Sequence[str],
         scorer: Callable[[Plugin], scoring.Scorer],
+        crew: Crew | None = None,
     ) -> None:
-        self._options, self._index, self._ranked = options, index, ranked
-        self._scorer = scorer(options.gap.reward) if options.gap else None
+        self._index, self._ranked, self._crew = index, ranked, crew
         digest = hashlib.sha256("\n".join(ranked).encode()).hexdigest()
         meaning = {
             "version": VERSION,
@@ -103,10 +104,14 @@ class Repaints:
             "resolution": options.resolution,
         }
         self._node = context.store.node("repaint", meaning)
+        self._stations: list[Station] = [Regions(self._node, options), Losers(self._node, options)]
         self._gap_node: Node | None = None
         if options.gap is not None:
             gap = {"version": VERSION, "reward": resolve.meaning("rewards", options.gap.reward)}
             self._gap_node = context.store.node("gap", gap, [self._node.fingerprint])
+            # A worker elsewhere has nobody to tell how far it is.
+            asked = scorer(options.gap.reward) if crew is None else replace(scorer(options.gap.reward), progress=SILENT)
+            self._stations.append(Gaps(self._gap_node, self._node, options.gap.column, asked))
         self.seconds = 0.0
         self.repainted = 0
 
@@ -130,85 +135,53 @@ class Repaints:
         count = min(self.shards, -(-candidates // CANDIDATES_PER_SHARD))
         return sorted({(2 * each + 1) * self.shards // (2 * count) for each in range(count)})
 
-    def shard(self, number: int) -> list[Outcome]:
-        """The outcomes of one shard, computed where they are not in the store yet."""
-        ids = self._ranked[number * CANDIDATES_PER_SHARD : (number + 1) * CANDIDATES_PER_SHARD]
-        if not self._node.shard(number).exists():
-            started = time.monotonic()
-            self._repaint(number, self._index.get(ids))
-            self.seconds += time.monotonic() - started
-            self.repainted += len(ids)
-        if self._gap_node is not None and not self._gap_node.shard(number).exists():
-            self._score(number, self._gap_node)
-        return self._outcomes(number)
+    def outcomes(self, numbers: Iterable[int]) -> Generator[list[Outcome]]:
+        """The outcomes of these shards, in this order, computed where they are not in the store yet.
 
-    @cached_property
-    def _saliency(self) -> Saliency:
-        assert self._options.saliency is not None
-        built: Saliency = resolve.build("saliency", self._options.saliency, self._options.device)
-        return built
+        Close it where you need no more: workers may be ahead of you, and stop then.
+        """
+        wanted, ahead = tee(numbers)
+        with closing(self._done(self._piece(each) for each in ahead if not self._there(each))) as done:
+            for number in wanted:
+                while not self._there(number):
+                    if next(done, None) is None:
+                        raise engines.unseen(self._node.shard(number))
+                yield self._outcomes(number)
 
-    @cached_property
-    def _perturbation(self) -> Perturbation:
-        built: Perturbation = resolve.build("perturbations", self._options.perturbation, self._options.device)
-        return built
+    def _there(self, number: int) -> bool:
+        return all(each.shard(number).exists() for each in self.nodes)
 
-    def _repaint(self, number: int, pictures: Sequence[Picture]) -> None:
-        options = self._options
-        masks, edits = self._masked(pictures) if options.saliency else self._whole(pictures)
-        rows: dict[str, dict[str, Any]] = {each.id: {"id": each.id, "failed": "no usable mask"} for each in pictures}
-        for start in range(0, len(edits), options.batch_size):
-            some = edits[start : start + options.batch_size]
-            for edit, result in zip(some, self._perturbation.edit(some), strict=True):
-                rows[edit.picture.id] = self._row(edit, result)
-        # Masks first: the shard of `data` says that both are there.
-        self._node.write(number, masks, tables.MASKS, "masks")
-        self._node.write(number, list(rows.values()), tables.EDITS)
+    def _piece(self, number: int) -> Piece:
+        ids = self._ids(number)
+        return Piece(number, Ranked(ids, self._index if self._crew is None else self._index.part(ids)))
 
-    def _masked(self, pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Edit]]:
-        masks: list[dict[str, Any]] = []
-        edits: list[Edit] = []
-        for picture, saliency in zip(pictures, self._saliency.maps(pictures), strict=True):
-            region = cut(saliency, self._options.mask)
-            area = float(region.mean())
-            reason = _mask_reason(area, self._options.mask)
-            masks.append({"id": picture.id, "mask": _mask_cell(picture.id, region), "area": area, "failed": reason})
-            if reason is None:
-                edits.append(self._edit(picture, region))
-        return masks, edits
+    def _done(self, pieces: Iterable[Piece]) -> Generator[int]:
+        """Have the pieces done; their numbers, as they are."""
+        return self._here(pieces) if self._crew is None else self._elsewhere(self._crew, pieces)
 
-    def _whole(self, pictures: Sequence[Picture]) -> tuple[list[dict[str, Any]], list[Edit]]:
-        masks = [{"id": each.id, "mask": None, "area": 1.0, "failed": None} for each in pictures]
-        return masks, [self._edit(each, None) for each in pictures]
+    def _here(self, pieces: Iterable[Piece]) -> Generator[int]:
+        for piece in pieces:
+            started, new = time.monotonic(), not self._node.shard(piece.number).exists()
+            for station in self._stations[:2]:
+                station.work(piece)
+            if new:
+                self.seconds += time.monotonic() - started
+                self.repainted += len(piece.content.ids)
+            for station in self._stations[2:]:
+                station.work(piece)
+            yield piece.number
 
-    def _edit(self, picture: Picture, region: np.ndarray | None) -> Edit:
-        return Edit(picture, picture.caption, seeds.key(self._options.seed, "repaint", picture.id), region)
+    def _elsewhere(self, crew: Crew, pieces: Iterable[Piece]) -> Generator[int]:
+        started = time.monotonic()
+        with closing(crew.do(self._stations, pieces)) as done:
+            for number, _ in done:
+                self.seconds += time.monotonic() - started
+                self.repainted += len(self._ids(number))
+                yield number
+                started = time.monotonic()
 
-    def _row(self, edit: Edit, result: Any) -> dict[str, Any]:
-        if isinstance(result, Failed):
-            return {"id": edit.picture.id, "seed": edit.seed, "failed": result.reason}
-        image: Image.Image = result.image
-        if self._options.composite and edit.mask is not None:
-            image = images.composite(edit.picture.image, image, edit.mask, self._options.mask.feather)
-        cell = tables.image_cell(images.encode(image), edit.picture.id)
-        how = json.dumps(dict(result.how), ensure_ascii=False) if result.how else None
-        return {"id": edit.picture.id, "image": cell, "seed": edit.seed, "how": how, "failed": None}
-
-    def _score(self, number: int, node: Node) -> None:
-        rows = [row for row in self._node.read_shard(number).to_pylist() if row["image"] is not None]
-        winners = self._index.get([row["id"] for row in rows])
-        losers = [Picture(row["id"], row["image"]["bytes"], winner.caption) for row, winner in zip(rows, winners, strict=True)]
-        prompts = [Prompt(winner.caption) for winner in winners] * 2
-        assert self._options.gap is not None
-        assert self._scorer is not None
-        reward = self._scorer.reward
-        scored = scoring.score_all(reward, [*winners, *losers], prompts, self._scorer.batch)
-        sides = [_number(row, reward.columns, self._options.gap.column) for row in scored]
-        content = [
-            {"id": row["id"], "winner": winner, "loser": loser}
-            for row, winner, loser in zip(rows, sides[: len(rows)], sides[len(rows) :], strict=True)
-        ]
-        node.write(number, content, tables.GAPS)
+    def _ids(self, number: int) -> tuple[str, ...]:
+        return tuple(self._ranked[number * CANDIDATES_PER_SHARD : (number + 1) * CANDIDATES_PER_SHARD])
 
     def _outcomes(self, number: int) -> list[Outcome]:
         masks = self._node.read_shard(number, "masks", ["id", "area", "failed"]).to_pylist()
@@ -227,39 +200,3 @@ class Repaints:
             how = json.loads(edit.get("how") or "{}")  # results from before the column was there have none
             found.append(Outcome(mask["id"], edit["seed"] or 0, mask["area"], how, failed, *sides, place))
         return found
-
-
-def cut(saliency: np.ndarray, options: Mask) -> np.ndarray:
-    """Saliency map -> region, ``float32 [h, w]``, 0 or 1: above the threshold, and all within ``dilate`` pixels."""
-    return _grown(saliency > options.threshold, options.dilate).astype(np.float32)
-
-
-def _grown(region: np.ndarray, radius: int) -> np.ndarray:
-    """All that lies within ``radius`` pixels of the region: dilation by a disc, ``bool [h, w]``."""
-    if not radius or not region.any():
-        return region
-    height, width = region.shape
-    # Per row, how many marked pixels lie left of each place: a stretch holds one where the counts at its ends differ.
-    counts = np.pad(np.cumsum(np.pad(region, radius), axis=1, dtype=np.int32), ((0, 0), (1, 0)))
-    grown = np.zeros_like(region)
-    for down in range(-radius, radius + 1):
-        reach = math.isqrt(radius**2 - down**2)
-        rows = counts[radius + down : radius + down + height]
-        grown |= rows[:, radius + reach + 1 :][:, :width] > rows[:, radius - reach :][:, :width]
-    return grown
-
-
-def _mask_reason(area: float, options: Mask) -> str | None:
-    if area < options.least_area:
-        return f"salient region below {options.least_area:.0%} of the picture"
-    return f"salient region above {options.most_area:.0%} of the picture" if area > options.most_area else None
-
-
-def _mask_cell(name: str, region: np.ndarray) -> dict[str, Any] | None:
-    return tables.image_cell(tables.encode_mask(region), f"{name}-mask")
-
-
-def _number(row: tuple[float, ...] | Unscored, columns: Sequence[Column], wanted: str | None) -> float | None:
-    named = row if isinstance(row, Unscored) else dict(zip((column.name for column in columns), row, strict=True))
-    value = selection.number(named, wanted)
-    return None if isinstance(value, Unscored) else value

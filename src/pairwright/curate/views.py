@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 
-from pairwright import images, tables
+from pairwright import tables
 from pairwright.context import Context
+from pairwright.curate import reading
+from pairwright.curate.reading import ITEMS_PER_SHARD
 from pairwright.duplicates import Seen
+from pairwright.engines import Crew
 from pairwright.options import Curate
-from pairwright.protocols import Source
+from pairwright.protocols import Divisible, Source
 from pairwright.records import Picture, Rejected
 from pairwright.selection import Funnel
 from pairwright.store import Node
 
 VERSION = 2
-ITEMS_PER_SHARD = 64
 
 
-def prepare(source: Source, options: Curate, context: Context, funnel: Funnel) -> Node:
+def prepare(source: Source, options: Curate, context: Context, funnel: Funnel, crew: Crew | None = None) -> Node:
     """Read, crop and store every photograph, in shards of 64 photographs.
+
+    Workers of an engine read sources that can be read in parts; the others are read here.
 
     Returns:
         a node with the tables ``data`` (:data:`~pairwright.tables.PICTURES`, one row per view) and ``rejected``.
@@ -28,12 +31,14 @@ def prepare(source: Source, options: Curate, context: Context, funnel: Funnel) -
         "version": VERSION,
         "source": source.fingerprint(),
         "resolution": options.resolution,
-        "least_side": _least_side(options),
+        "least_side": reading.least_side(options),
         "near_duplicates": options.near_duplicates,
         "crops": options.crops,
     }
     node = context.store.node("pictures", meaning)
-    if not node.complete:
+    if not node.complete and crew is not None and isinstance(source, Divisible):
+        reading.read(source, len(source), node, options, crew, context.progress)
+    elif not node.complete:
         _read(source, node, options, context)
     read = node.summary["read"]
     rejected = [Rejected(**row) for row in node.rows("rejected")]
@@ -58,30 +63,19 @@ def _read(source: Source, node: Node, options: Curate, context: Context) -> None
                 if lost is not None:
                     rejected.append(lost)
                 elif isinstance(item, Picture) and not node.shard(shard).exists():
-                    kept += _views(item, options)
+                    kept += reading.views(item, options)
                 task.advance()
             if not node.shard(shard).exists():
                 node.write(shard, [tables.rejected_row(each) for each in rejected], tables.REJECTED, "rejected")
                 node.write(shard, [tables.picture_row(each) for each in kept], tables.PICTURES)
+    reading.clear(node)
     node.finish(read=total)
-
-
-def _least_side(options: Curate) -> int:
-    return options.resolution // 2 if options.least_side is None else options.least_side
 
 
 def _unfit(photograph: Picture, options: Curate, seen: Seen) -> Rejected | None:
     """Why a photograph that could be read is not used: it is small, or was there before."""
-    name = photograph.provenance.get("file", photograph.id)
-    width, height = photograph.image.size
-    if min(width, height) < _least_side(options):
-        return Rejected(name, "small", f"{width} x {height}, short side below {_least_side(options)}")
+    name = reading.name(photograph)
+    if reason := reading.small(photograph, options):
+        return Rejected(name, "small", reason)
     twin = seen.twin(photograph.image, name)
     return Rejected(name, "duplicate", twin) if twin else None
-
-
-def _views(photograph: Picture, options: Curate) -> Iterator[Picture]:
-    for view in range(options.crops):
-        data = images.encode(images.crop(photograph.image, options.resolution, view, photograph.id))
-        provenance = {**photograph.provenance, "photograph": photograph.id, "view": str(view)}
-        yield Picture(images.content_id(f"{photograph.id}/{view}".encode()), data, photograph.caption, provenance)

@@ -22,6 +22,7 @@ from pairwright.options._base import (
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
 from pairwright.options._evaluate import PROTOCOLS, Compare, Generate, PromptSet, Score
+from pairwright.options._engine import ENGINES, Pool, Ray
 from pairwright.options._export import Export, ExportFormat, ExportPairs, PairFormat
 from pairwright.options._feedback import Feedback
 from pairwright.options._import import Import
@@ -31,6 +32,7 @@ from pairwright.options._words import WordError, rewards
 
 __all__ = [
     "PROTOCOLS",
+    "ENGINES",
     "Compare",
     "CriticPlugin",
     "Curate",
@@ -57,8 +59,10 @@ __all__ = [
     "Previews",
     "PromptSet",
     "RewardPlugin",
+    "Pool",
     "Rollout",
     "SaliencyPlugin",
+    "Ray",
     "Score",
     "SourcePlugin",
     "Study",

@@ -17,6 +17,7 @@ from pairwright.options._base import (
     SourcePlugin,
     execution,
 )
+from pairwright.options._engine import EngineName, Ray
 
 
 class Filter(Options):
@@ -135,3 +136,7 @@ class Curate(Options):
     """Pictures per forward."""
     device: str = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    engine: EngineName = execution("local")
+    """``local``: this process; ``ray``: the pools of a Ray cluster, for the same tables."""
+    ray: Ray = execution(Ray())
+    """Cluster and pools of ``engine = "ray"``."""

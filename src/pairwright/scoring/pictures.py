@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +31,19 @@ Item = tuple[str, Content]
 """A picture's id and its content."""
 
 
-class PictureSet(Protocol):
+class Shards(Protocol):
+    """Where the pictures of a shard are read."""
+
+    def read(self, shard: int) -> Sequence[tuple[str, Content | Closed]]:
+        """The pictures of one shard, in order, by id.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        ...
+
+
+class PictureSet(Shards, Protocol):
     """Pictures to score, with what belongs to each."""
 
     @property
@@ -50,14 +63,6 @@ class PictureSet(Protocol):
 
     def sizes(self) -> dict[int, int]:
         """Pictures per shard, by the shard's number."""
-        ...
-
-    def read(self, shard: int) -> Sequence[tuple[str, Content | Closed]]:
-        """The pictures of one shard, in order, by id.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
         ...
 
 
@@ -95,7 +100,7 @@ class Stored:
         return {_index(path): int(pq.read_metadata(path).num_rows) for path in self.node.shards()}
 
     def read(self, shard: int) -> list[Item]:
-        """See :meth:`PictureSet.read`.
+        """See :meth:`Shards.read`.
 
         Raises:
             ValueError: the table has no captions and no prompt was given.
@@ -109,6 +114,8 @@ class Chosen:
 
     node: Node
     ids: tuple[str, ...]
+    known: tables.PictureIndex | None = field(default=None, compare=False, repr=False)
+    """The node's index, where somebody has it: making one reads every shard."""
 
     @property
     def fingerprint(self) -> str:
@@ -127,20 +134,43 @@ class Chosen:
 
     def sizes(self) -> dict[int, int]:
         """So many ids per shard."""
-        return {shard: len(part) for shard, part in enumerate(self._parts)}
+        count = len(self.ids)
+        return {shard: min(IDS_PER_SHARD, count - start) for shard, start in enumerate(range(0, count, IDS_PER_SHARD))}
 
     def read(self, shard: int) -> list[Item]:
-        """See :meth:`PictureSet.read`.
+        """See :meth:`Shards.read`.
 
         Raises:
             KeyError: the node has no such picture.
         """
-        found = tables.PictureIndex(self.node).get(self._parts[shard])
-        return [(picture.id, (picture, Prompt(picture.caption))) for picture in found]
+        return _captioned(self._index, self._ids(shard))
 
-    @property
-    def _parts(self) -> list[Sequence[str]]:
-        return [self.ids[start : start + IDS_PER_SHARD] for start in range(0, len(self.ids), IDS_PER_SHARD)]
+    def part(self, shard: int) -> Shards:
+        """What reading that shard needs of this set: small enough to be sent to another process."""
+        ids = tuple(self._ids(shard))
+        return _Part(ids, self._index.part(ids))
+
+    @cached_property
+    def _index(self) -> tables.PictureIndex:
+        return self.known or tables.PictureIndex(self.node)
+
+    def _ids(self, shard: int) -> Sequence[str]:
+        return self.ids[shard * IDS_PER_SHARD : (shard + 1) * IDS_PER_SHARD]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One shard of a chosen set."""
+
+    ids: tuple[str, ...]
+    index: tables.PictureIndex
+
+    def read(self, shard: int) -> list[Item]:  # noqa: ARG002 - it has but one
+        return _captioned(self.index, self.ids)
+
+
+def _captioned(index: tables.PictureIndex, ids: Sequence[str]) -> list[Item]:
+    return [(picture.id, (picture, Prompt(picture.caption))) for picture in index.get(ids)]
 
 
 def _item(row: Mapping[str, Any], prompts: Mapping[str, Prompt]) -> Item:

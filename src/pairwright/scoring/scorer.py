@@ -63,14 +63,14 @@ class Scorer:
         """
         return self._alone(store, Stored(pictures, prompts or {}))
 
-    def some(self, store: Store, pictures: Node, ids: Sequence[str]) -> Node:
+    def some(self, store: Store, pictures: Node, ids: Sequence[str], known: tables.PictureIndex | None = None) -> Node:
         """The scores of the named pictures of a node, in their order; see :class:`~pairwright.scoring.Chosen`.
 
         Raises:
             KeyError: the node has no such picture.
             ValueError, StoreError: as :meth:`node`.
         """
-        return self._alone(store, Chosen(pictures, tuple(ids)))
+        return self._alone(store, Chosen(pictures, tuple(ids), known))
 
     def _alone(self, store: Store, pictures: PictureSet) -> Node:
         from pairwright.scoring.together import score_together

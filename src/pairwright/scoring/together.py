@@ -18,7 +18,7 @@ from pairwright import hardware, literals, places, tables
 from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
 from pairwright.records import Prompt, Unscored
-from pairwright.scoring.pictures import Closed, Content, Item, PictureSet
+from pairwright.scoring.pictures import Closed, Content, Item, PictureSet, Shards
 from pairwright.scoring.scorer import Scorer
 from pairwright.scoring.tables import columns_file, summary
 from pairwright.store import Node, Store, write_json
@@ -110,8 +110,14 @@ def _describe(pairs: Iterable[tuple[Scorer, Node]]) -> None:
         write_json(columns_file(node), [asdict(column) for column in scorer.reward.columns])
 
 
+def fill(pictures: Shards, shard: int, pairs: Sequence[tuple[Scorer, Node]]) -> None:
+    """One shard of a set by each of these rewards, into its result."""
+    _describe([pair for pair in pairs if not columns_file(pair[1]).exists()])
+    _fill(pictures, {shard: 0}, {shard: list(pairs)}, SILENT, WHOLE)
+
+
 def _fill(
-    pictures: PictureSet,
+    pictures: Shards,
     sizes: Mapping[int, int],
     lacking: Mapping[int, list[tuple[Scorer, Node]]],
     progress: Progress,
@@ -132,7 +138,7 @@ def _fill(
             task.advance(len(items))
 
 
-def _parts(pictures: PictureSet, shards: Iterable[int], batch: int) -> Iterator[_Part]:
+def _parts(pictures: Shards, shards: Iterable[int], batch: int) -> Iterator[_Part]:
     for shard in shards:
         items = pictures.read(shard)
         starts = range(0, len(items), batch) if items else [0]
