@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pairwright import recipe, run
+from pairwright import recipe, run, runtime
 from pairwright.run import HeldError, RunError
 from pairwright.store import Store
 from tests.fakes import dye
@@ -56,6 +56,10 @@ def test_a_run_points_to_its_results_and_leaves_a_report(tmp_path: Path) -> None
     record = run.read(tmp_path / "mine")
     assert (record["state"], record["steps"]["pairs"]["state"]) == ("complete", "complete")
     assert run.result(tmp_path / "mine", "pairs").complete
+    ran_on = record["steps"]["pairs"]["ran_on"]
+    assert (ran_on["kind"], ran_on["count"]) == (runtime.device().type, 1)
+    run.run(made(), tmp_path)
+    assert run.read(tmp_path / "mine")["steps"]["pairs"]["ran_on"] == ran_on, "what it took is kept where nothing is computed again"
 
 
 def test_run_again_nothing_is_computed(tmp_path: Path) -> None:

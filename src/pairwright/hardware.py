@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -125,3 +126,24 @@ def throughput(device: str, dtype: str, seconds: float = PROBE_SECONDS) -> float
 
 def _waited(product: torch.Tensor) -> None:
     product[0, 0].item()
+
+
+def occupied(name: str, count: int = 1) -> dict[str, Any]:
+    """What a step that was told to use a device worked on, as plain JSON values.
+
+    Args:
+        name: as in options (``auto``, ``cuda:1``).
+        count: how many such devices worked at once.
+
+    Returns:
+        ``kind`` (``cuda``, ``cpu``, ``mps``), ``label`` (the device's name) and ``count``.
+    """
+    from pairwright import runtime
+
+    where = runtime.device(name)
+    return {"kind": where.type, "label": describe(where).label, "count": count}
+
+
+def gpu_hours(seconds: float, ran_on: Mapping[str, Any]) -> float:
+    """Hours of GPUs; none for a CPU."""
+    return seconds * ran_on["count"] / 3600 if ran_on.get("kind") == "cuda" else 0.0

@@ -22,10 +22,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pairwright import vetoes, weights
+from pairwright import hardware, ranks, vetoes, weights
 from pairwright.context import Context
 from pairwright.errors import Explained
-from pairwright.options import Options
+from pairwright.options import Options, Train
 from pairwright.progress import SILENT, Progress
 from pairwright.recipe import Recipe, Step
 from pairwright.report import report
@@ -46,6 +46,7 @@ _FUNCTIONS = {
     "curate": ("curate", "curate"),
     "import": ("importing", "import_pairs"),
     "feedback": ("feedback", "feedback"),
+    "editors": ("feedback", "editors"),
     "train": ("train", "train"),
     "generate": ("generate", "generate"),
     "score": ("evaluate", "score"),
@@ -174,6 +175,7 @@ def _entry(step: Step, before: Mapping[str, Any]) -> dict[str, Any]:
         "state": "waiting",
         "fingerprint": None,
         "seconds": before.get("seconds", 0.0),
+        "ran_on": before.get("ran_on"),
         "last": before.get("fingerprint") or before.get("last"),
     }
 
@@ -222,9 +224,20 @@ def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Pro
         vetoed = vetoes.read(ledger.folder / vetoes.NAME).get(step.name, {})
         node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun, vetoed))
         entry["reused"] = node.record()["finished"] < clock
+        if not entry["reused"]:
+            entry["ran_on"] = _ran_on(step.options)
     spent = time.monotonic() - started
     progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")
     return node
+
+
+def _ran_on(chosen: Options) -> dict[str, Any]:
+    """The devices of a step that has just been done; empty for one that reads tables alone."""
+    if not hasattr(chosen, "device"):
+        return {}
+    several = getattr(chosen, "devices", ())
+    count = ranks.count() if isinstance(chosen, Train) else len(several) or 1
+    return hardware.occupied(several[0] if several else chosen.device, count)
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,9 @@ def test_checkpoints_are_judged_on_prompts_of_their_own(tmp_path: Path, capsys: 
     assert found["best"]["model"] == max(means, key=lambda label: means[label])
     assert len({round(each, 6) for each in means.values()}) == 3, "each checkpoint makes pictures of its own"
     assert said[-1].startswith(f"Best by colorfulness: {found['best']['model']} (")
+    curves = (run.result(folder, "tuned-checkpoints").path / "comparison-curves.svg").read_text()
+    assert [f">{step}<" in curves for step in (2, 4)] == [True, True]
+    assert str(folder / "tuned-checkpoint-pictures-contact-sheet.jpg") in said
     assert not any(line.startswith("note:") for line in said)
     assert set(run.read(folder)["steps"]) >= {"pairs", "tuned", "pictures", "tuned-checkpoints"}, "the run keeps its own steps"
     words[2] = str(tmp_path / "prompts.txt")

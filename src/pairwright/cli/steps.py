@@ -169,7 +169,7 @@ def checkpoints(
     per_prompt: int = 2,
     like: str = "",
 ) -> None:
-    """Say which checkpoint of a training is best, and when that cannot be said.
+    """Say which checkpoint of a training is best, and when that cannot be said; with a contact sheet, prompt by checkpoint.
 
     Args:
         training: a train step of a run: runs/demo/stage2.
@@ -191,6 +191,7 @@ def _choose(folder: Path, training: str, asked: Any) -> None:
     from pairwright import run as runner
     from pairwright import wording
     from pairwright.recipe import checkpoints
+    from pairwright.report import contact_sheet
 
     document = runner.read(folder)["recipe"]
     there = sorted(path.parent.name for path in runner.result(folder, training).path.glob("checkpoints/*/model.json"))
@@ -199,8 +200,9 @@ def _choose(folder: Path, training: str, asked: Any) -> None:
         print(f"note: {judged} is judged on {asked.prompts} too; its numbers will favour the checkpoint that is chosen here")
     where = f"run {folder.name}"
     recipe = recipes.check(recipes.parse({**document, "step": {**document["step"], **added}}, where), where)
-    last = list(added)[-1]
+    pictures, *_, last = added
     execute(recipe, folder.parent, last)
+    print(contact_sheet(folder, pictures))
     print(wording.ranking(json.loads((runner.result(folder, last).path / "comparison.json").read_text(encoding="utf-8"))))
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pairwright import options, published
+from pairwright import hardware, options, published
 from pairwright.context import Context
 from pairwright.evaluate import curves, planes
 from pairwright.evaluate.compare import comparison, with_concerns
@@ -38,7 +38,8 @@ class Member:
     """Its compare step."""
     scored: Scored
     seconds: float
-    """That its steps took, whichever run made them."""
+    """That its own steps took; what the store had from other runs took none."""
+    gpu_hours: float
 
     @property
     def options(self) -> options.Compare:
@@ -75,8 +76,9 @@ def read(folder: Path, step: str = "") -> Member:
     store = Store(folder.resolve().parent)
     inputs = {each: store.open(steps[each]["verb"], steps[each]["fingerprint"]) for each in steps[name]["from"]}
     row = Row.model_validate(recipe["row"]) if recipe.get("row") else Row(sweep=folder.name, label=folder.name)
-    seconds = sum(float(entry.get("seconds") or 0) for entry in steps.values())
-    return Member(folder, row, recipe, name, read_scored(Context(store, inputs)), seconds)
+    spent = [(float(entry.get("seconds") or 0), entry.get("ran_on") or {}) for entry in steps.values()]
+    hours = sum(hardware.gpu_hours(*each) for each in spent)
+    return Member(folder, row, recipe, name, read_scored(Context(store, inputs)), sum(each for each, _ in spent), hours)
 
 
 def joined(members: Sequence[Member]) -> Scored:
@@ -133,7 +135,7 @@ def together(folders: Sequence[Path], step: str = "") -> dict[str, Any]:
     chosen = first.options.model_copy(update={"baseline": first.baseline, "best": False})
     found = with_concerns(comparison(scored, chosen), scored, chosen, Store(first.folder.resolve().parent))
     named = first.row.table.published
-    runs = {each.row.label or each.row.sweep: {"run": each.folder.name, "seconds": each.seconds} for each in members}
+    runs = {each.row.label or each.row.sweep: _cost(each) for each in members}
     return {
         **found,
         "sweep": first.row.sweep,
@@ -144,6 +146,10 @@ def together(folders: Sequence[Path], step: str = "") -> dict[str, Any]:
         "planes": [each.model_dump(mode="json") for each in first.row.table.planes],
         "published": asdict(block(published.find(named))) if named else None,
     }
+
+
+def _cost(member: Member) -> dict[str, Any]:
+    return {"run": member.folder.name, "seconds": member.seconds, "gpu_hours": member.gpu_hours}
 
 
 def _positions(members: Sequence[Member]) -> dict[str, Any]:

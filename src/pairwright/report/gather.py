@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Step:
     error: str
     node: Node | None
     """Its result; of a step under way, what is there of it, where that can be told."""
+    ran_on: Mapping[str, Any] = field(default_factory=dict)
+    """Kind, label and count of the devices; empty where it is not known."""
 
     @property
     def done(self) -> bool:
@@ -135,6 +137,7 @@ def _step(name: str, entry: Mapping[str, Any], options: dict[str, Any], store: S
         reused=bool(entry.get("reused", False)),
         error=str(entry.get("error", "")),
         node=_node(entry, store),
+        ran_on=entry.get("ran_on") or {},
     )
 
 

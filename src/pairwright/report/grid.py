@@ -44,7 +44,9 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class _Model:
+class Generated:
+    """The pictures of one model."""
+
     index: PictureIndex
     ids: dict[Place, str]
     texts: dict[str, tuple[str, str]]
@@ -63,7 +65,7 @@ def sheet(store: Store, digests: Mapping[str, str]) -> Grid | None:
         store: where they are.
         digests: fingerprint by label.
     """
-    models = {label: found for label, digest in digests.items() if (found := _model(store, digest))}
+    models = read_models(store, digests)
     texts = {key: value for model in models.values() for key, value in model.texts.items()}
     if not texts:
         return None
@@ -79,7 +81,12 @@ def sheet(store: Store, digests: Mapping[str, str]) -> Grid | None:
     return Grid(tuple(models), rows, shown_noises, len(prompts), sum(len(model.ids) for model in models.values()))
 
 
-def _model(store: Store, digest: str) -> _Model | None:
+def read_models(store: Store, digests: Mapping[str, str]) -> dict[str, Generated]:
+    """What results of ``pictures`` hold, by label; those that are not in the store are left out."""
+    return {label: found for label, digest in digests.items() if (found := _model(store, digest))}
+
+
+def _model(store: Store, digest: str) -> Generated | None:
     try:
         node = store.open("pictures", digest)
     except StoreError:
@@ -90,10 +97,10 @@ def _model(store: Store, digest: str) -> _Model | None:
         prompt = row["prompt_id"] or row["caption"]
         ids[prompt, int(row["index"])] = row["id"]
         texts[prompt] = (row["caption"], row["category"] or "")
-    return _Model(PictureIndex(node), ids, texts)
+    return Generated(PictureIndex(node), ids, texts)
 
 
-def _pictures(model: _Model, prompts: list[str], noises: int) -> dict[Place, Thumbnail]:
+def _pictures(model: Generated, prompts: list[str], noises: int) -> dict[Place, Thumbnail]:
     places = [(prompt, noise) for prompt in prompts for noise in range(noises) if (prompt, noise) in model.ids]
     found = model.index.get([model.ids[place] for place in places])
     return {place: thumbnail(picture.data, SIDE) for place, picture in zip(places, found, strict=True)}

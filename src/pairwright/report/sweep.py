@@ -68,5 +68,6 @@ def _run(label: str, run: Mapping[str, Any], folder: Path, root: Path) -> dict[s
         "label": label,
         "run": run["run"],
         "time": wording.duration(run["seconds"]),
+        "gpu_hours": wording.number(run["gpu_hours"]) if run["gpu_hours"] else "",
         "link": f"../{run['run']}/report.html" if there else "",
     }

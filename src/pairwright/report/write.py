@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pairwright.report.costs import costs
 from pairwright.report.funnel import funnel
 from pairwright.report.gather import Run, read_run
 from pairwright.report.grid import grid
 from pairwright.report.metrics import comparison
 from pairwright.report.page import fill
 from pairwright.report.pairs import pairs
+from pairwright.report.regressions import regressions
 from pairwright.report.study import studies
 from pairwright.report.training import training
 from pairwright.store import write_text
@@ -45,6 +47,8 @@ def render(run: Run) -> str:
         trainings=[training(step) for step in run.of("train")],
         grids=_there(grid(run, step) for step in run.of("generate")),
         comparisons=_there(comparison(run, step) for step in run.of("compare")),
+        regressions=[each for step in run.of("compare") for each in regressions(run, step)],
+        costs=costs(run),
         studies=studies(run),
         recipe=json.dumps(run.recipe, indent=2, ensure_ascii=False),
     )
