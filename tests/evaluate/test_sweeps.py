@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from pairwright.evaluate import sweeps
 from pairwright.evaluate.join import CompareError
 from pairwright.report import ReportError, sweep_report
 from pairwright.store import write_json
-from tests.miniatures.run_folder import write_run
+from tests.miniatures.run_folder import CAPTIONS, write_run
 
 TABLE = {"model": "stage 1 + 2", "published": "realalign-figure8", "planes": [{"x": ["texture"], "y": ["colorfulness"]}]}
 
 
-def write_row(root: Path, name: str, label: str, value: float | str, **table: Any) -> Path:
+def write_row(root: Path, name: str, label: str, value: float | str, *, captions: Sequence[str] = CAPTIONS, **table: Any) -> Path:
     """A run that is a row of the sweep "many"."""
-    folder = write_run(root, name=name)
+    folder = write_run(root, name=name, captions=captions)
     record = json.loads((folder / "run.json").read_text())
     row = {"sweep": "many", "label": label, "values": {"pairs.keep.top": value}, "table": {**TABLE, **table}}
     write_json(folder / "run.json", {**record, "recipe": {**record["recipe"], "row": row}})
