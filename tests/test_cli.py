@@ -13,7 +13,8 @@ from pairwright import cli, options, recipe
 from pairwright.cli import arguments, jobs, steps
 
 VERBS = [
-    *("run", "curate", "import", "feedback", "train", "generate", "score", "compare", "report", "plan", "recipes", "doctor", "gc"),
+    *("run", "curate", "import", "feedback", "editors", "train", "generate", "score", "compare", "report", "plan"),
+    *("edits", "recipes", "doctor", "gc"),
     *("init", "export", "export model", "export pairs"),
     *("study", "study create", "study serve", "study links", "study export", "study report"),
 ]

@@ -37,17 +37,18 @@ def test_one_command_leads_from_samples_to_a_report(tmp_path: Path, monkeypatch:
     assert node.summary["funnel"][0]["entered"] == 12
     assert len(made) == node.summary["edited_won"] + node.summary["flips"] > 2
     asked = (weights.tiny_pack() / "training-prompts.txt").read_text().splitlines()
-    for pair in made:
+    lineages: list[dict[str, Any]] = [dict(pair.lineage) for pair in made]
+    for pair, lineage in zip(made, lineages, strict=True):
         assert pair.prompt in asked
-        assert pair.lineage["perturbation"]["name"] == "controlnet"
-        assert pair.lineage["winner_score"] > pair.lineage["loser_score"]
+        assert lineage["perturbation"]["name"] == "controlnet"
+        assert lineage["winner_score"] > lineage["loser_score"]
     losses = [json.loads(line) for line in (run.result(folder, "rpo").path / "steps.jsonl").read_text().splitlines()]
     assert [row["step"] for row in losses] == [1, 2, 3, 4]
     assert losses[0]["rewards/chosen"] == 0, "the base is what it is measured against"
     compared: dict[str, Any] = json.loads((run.result(folder, "comparison").path / "comparison.json").read_text())
     assert (compared["models"], compared["primary"]) == (["base", "RPO"], "imagereward")
     assert {each["name"] for each in compared["metrics"]} == {"imagereward", "classifier", "pickscore"}
-    assert dict(made[0].lineage)["instruction"] in page
+    assert lineages[0]["instruction"] in page
 
 
 def test_nothing_is_judged_on_that_was_trained_on() -> None:

@@ -21,6 +21,7 @@ from pairwright.records import (
     Picture,
     Prompt,
     Rejected,
+    TwoEdits,
     Unscored,
 )
 
@@ -118,6 +119,15 @@ class Judge(Protocol):
 
     def judge(self, a: Picture, b: Picture, prompt: Prompt) -> Choice:
         """Which of the two is better for the prompt."""
+        ...
+
+
+@runtime_checkable
+class EditJudge(Protocol):
+    """Compares two edits of one picture. Who asks it shows both orders: it need not."""
+
+    def judge_edits(self, asked: Sequence[TwoEdits]) -> Sequence[Choice]:
+        """For each, which edit follows the instruction and keeps the rest of the original, whatever its neighbours."""
         ...
 
 

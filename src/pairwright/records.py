@@ -111,6 +111,17 @@ class Edited:
 
 
 @dataclass(frozen=True)
+class TwoEdits:
+    """Two edits of one picture by one instruction, to be judged."""
+
+    original: Picture
+    prompt: Prompt
+    instruction: str
+    a: Picture
+    b: Picture
+
+
+@dataclass(frozen=True)
 class Failed:
     """A change, a critique or an instruction that could not be made."""
 

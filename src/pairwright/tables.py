@@ -71,6 +71,16 @@ CRITIQUES = schema({"id": pa.string(), "text": pa.string(), "made_by": pa.string
 INSTRUCTIONS = CRITIQUES
 HEAT = schema({"id": pa.string(), "name": pa.string(), "map": IMAGE})
 LABELS = schema({"id": pa.string(), "original": pa.float64(), "edited": pa.float64(), "choice": pa.string(), "failed": pa.string()})
+CONTESTS = schema(
+    {
+        "id": pa.string(),
+        "prompt": pa.string(),
+        "instruction": pa.string(),
+        "first": pa.string(),
+        "second": pa.string(),
+        "winner": pa.string(),
+    }
+)
 PAIRS = schema(
     {
         "id": pa.string(),

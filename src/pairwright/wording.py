@@ -34,6 +34,11 @@ def shares(low: float | None, high: float | None) -> str:
     return "none" if low is None or high is None else f"{100 * low:.0f} to {percent(high)}"
 
 
+def line(cells: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
 def probability(value: float) -> str:
     """A p-value as journals print it."""
     return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pairwright.protocols import Choice
-from pairwright.records import Picture, Prompt
+from pairwright.records import Picture, Prompt, TwoEdits
 
 ASKED: list[tuple[str, str]] = []
 """Ids of the pictures, in the order in which they were shown."""
@@ -24,3 +25,16 @@ class Redder:
 def judge(*, biased: float = 0.0) -> Redder:
     """``biased`` is how much redder the second must be."""
     return Redder(biased)
+
+
+@dataclass(frozen=True)
+class RedderEdit:
+    biased: float
+
+    def judge_edits(self, asked: Sequence[TwoEdits]) -> list[Choice]:
+        return [Redder(self.biased).judge(each.a, each.b, each.prompt) for each in asked]
+
+
+def edit_judge(*, biased: float = 0.0) -> RedderEdit:
+    """``biased`` is how much redder the second must be."""
+    return RedderEdit(biased)

@@ -240,11 +240,16 @@ def test_a_rubric_that_is_not_whole_is_an_error_that_names_it(text: str, said: s
     with pytest.raises(_rubric.RubricError) as raised:
         _rubric.load(str(path))
     assert said in str(raised.value)
-    with pytest.raises(_rubric.RubricError, match="There are: overall-1, pair-1"):
+    with pytest.raises(_rubric.RubricError, match="There are: edit-1, overall-1, pair-1"):
         _rubric.load("nothing")
 
 
 def test_a_rubric_that_ships_never_changes_under_its_name() -> None:
     """Scores name their rubric: another wording is another file."""
     found = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in _rubric.FOLDER.glob("*.toml")}
-    assert found == {"overall-1": "0479b6711f8b", "pair-1": "ccb7a3cfd97f", "photograph-1": "56f27c5f0be8"}
+    assert found == {
+        "edit-1": "0f51b23c3454",
+        "overall-1": "0479b6711f8b",
+        "pair-1": "ccb7a3cfd97f",
+        "photograph-1": "56f27c5f0be8",
+    }

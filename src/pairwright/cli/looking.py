@@ -64,6 +64,21 @@ def report_(run: tyro.conf.Positional[Folder]) -> None:
     print(report(run))
 
 
+@app.command(name="edits")
+def edits(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN ...")], *, out: Path | None = None
+) -> None:
+    """Say what came of each critic, instructor and editor: the edits that won, and the scores of originals and edits.
+
+    Args:
+        runs: folders of runs with feedback steps, such as all of a sweep.
+        out: folder for edits.md and edits.csv; default: the sweep's, or the first run's.
+    """
+    from pairwright.report import of_runs
+
+    print(of_runs(runs, out), end="")
+
+
 @app.command(name="plan")
 def plan_(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root: Root = Path("runs")) -> None:
     """Say beforehand what a recipe downloads, whether it fits into memory and about how long it takes."""

@@ -25,6 +25,10 @@ def run(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root
         execute(each, root)
     if found[0].row is not None and any(step.verb == "compare" for step in found[0].steps):
         tabulate([root / each.name for each in found])
+    if found[0].row is not None and any(step.verb == "feedback" for step in found[0].steps):
+        from pairwright.report import of_runs
+
+        print(of_runs([root / each.name for each in found]), end="")
 
 
 @app.command(name="curate")
@@ -43,6 +47,12 @@ def import_(place: Step, chosen: Annotated[options.Import, tyro.conf.arg(name=""
 def feedback_(place: Step, chosen: Annotated[options.Feedback, tyro.conf.arg(name="")]) -> None:
     """Improve pictures by critique, instruction and edit, and make pairs of originals and edits."""
     one_step(place, "feedback", chosen)
+
+
+@app.command(name="editors")
+def editors(place: Step, chosen: Annotated[options.Editors, tyro.conf.arg(name="")]) -> None:
+    """Compare the edits of several feedback steps: a judge sees two of the same picture in both orders."""
+    one_step(place, "editors", chosen)
 
 
 @app.command(name="train")

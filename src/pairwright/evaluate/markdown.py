@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from pairwright.wording import concerns, findings, number, percent, probability
+from pairwright.wording import concerns, findings, line, number, percent, probability
 
 _NOTES = (
     "The difference is the model's mean minus the baseline's, paired by prompt and initial noise; all prompts weigh the same. "
@@ -53,8 +53,3 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         str(row["pictures"]),
         str(row["unscored"] + row["unmatched"]),
     ]
-
-
-def line(cells: Sequence[str]) -> str:
-    """A row of a table."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

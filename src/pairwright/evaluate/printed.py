@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pairwright.evaluate.formats import aligned
 from pairwright.evaluate.latex import Cell, escaped, gain_column
-from pairwright.evaluate.markdown import line
 from pairwright.published import Published
+from pairwright.wording import line
 
 _DECIMALS = 4
 
@@ -26,7 +26,7 @@ class Block:
 def block(paper: Published) -> Block:
     """The paper's table as text, with where it was read and what is missing."""
     rows = [[label, *map(_said, row)] for label, row in cells(paper).items()]
-    notes = [f"Read in: {paper.source}."] + ([f"Not here: {paper.missing}."] if paper.missing else [])
+    notes = [f"{what}: {text}." for what, text in (("Read in", paper.source), ("Not here", paper.missing)) if text]
     return Block(f"{paper.heading}.", paper.metrics, rows, notes)
 
 

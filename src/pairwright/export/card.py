@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pairwright.export.facts import Facts
+from pairwright.wording import line
 
 _SHOWN = ("objective", "steps", "batch", "resolution", "beta", "margin", "seed")
 _READ = {"beta": ("dpo", "ipo", "hinge"), "margin": ("dro",)}
@@ -153,8 +154,3 @@ def _code(lines: Sequence[str], *more: str) -> Iterator[str]:
     yield from lines
     yield "```"
     yield ""
-
-
-def line(cells: Sequence[str]) -> str:
-    """A row of a Markdown table."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pairwright.export.card import line
 from pairwright.options import ExportPairs, PairFormat
 from pairwright.pairsets import PairSet
+from pairwright.wording import line
 
 _SAID: Mapping[PairFormat, str] = {
     "parquet": "every column that pairwright has of a pair: id, prompt, winner, loser, mask, ids of both, lineage",

@@ -22,6 +22,7 @@ from typing import Any
 from pairwright import images, resolve, tables
 from pairwright.context import Context
 from pairwright.feedback import labels, stages
+from pairwright.feedback.contests import editors
 from pairwright.feedback.labels import Label
 from pairwright.feedback.originals import FeedbackError, Originals
 from pairwright.options import Feedback
@@ -29,9 +30,9 @@ from pairwright.records import Pair, Picture, Rejected
 from pairwright.selection import Funnel
 from pairwright.store import Node
 
-__all__ = ["FeedbackError", "feedback"]
+__all__ = ["FeedbackError", "editors", "feedback"]
 
-VERSION = 1
+VERSION = 2
 
 
 def feedback(options: Feedback, context: Context) -> Node:
@@ -192,6 +193,11 @@ class _Road:
             "critic": options.critic.name if options.critic else None,
             "instructor": options.instructor.name,
             "editor": options.editor.name,
+            "with_prompt": options.with_prompt,
+            "column": self.originals.column,
+            "pictures": {"verb": self.originals.node.verb, "fingerprint": self.originals.node.fingerprint},
+            "instruct": self.instruction.fingerprint,
+            "edit": self.edit.fingerprint,
             "kept": len(kept),
             "edited_won": won,
             "flips": flips,

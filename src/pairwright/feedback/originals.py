@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,12 @@ class Originals:
         if not items:
             raise FeedbackError(f"{node.path} holds no picture to improve")
         return cls(node, column, tuple(items), tuple(rejected))
+
+    @classmethod
+    def those(cls, node: Node, column: str, names: Collection[str]) -> Originals:
+        """Again those of an earlier feedback, by the ids of its items."""
+        found = {item.id: item for item in _items(node, column) if item.id in names}
+        return cls(node, column, tuple(found.values()), ())
 
     @property
     def meaning(self) -> dict[str, Any]:

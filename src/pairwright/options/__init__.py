@@ -8,6 +8,7 @@ Nothing here imports torch: ``--help`` and the validation of a recipe are instan
 
 from pairwright.options._base import (
     CriticPlugin,
+    EditJudgePlugin,
     InstructorPlugin,
     JudgePlugin,
     Model,
@@ -21,10 +22,10 @@ from pairwright.options._base import (
     plain,
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
-from pairwright.options._evaluate import PROTOCOLS, Compare, Generate, PromptSet, Score
 from pairwright.options._engine import ENGINES, Pool, Ray
+from pairwright.options._evaluate import PROTOCOLS, Compare, Generate, PromptSet, Score
 from pairwright.options._export import Export, ExportFormat, ExportPairs, PairFormat
-from pairwright.options._feedback import Feedback
+from pairwright.options._feedback import Editors, Feedback
 from pairwright.options._import import Import
 from pairwright.options._study import Study
 from pairwright.options._train import Focus, Lora, Optimiser, Previews, Rollout, Train
@@ -36,6 +37,8 @@ __all__ = [
     "Compare",
     "CriticPlugin",
     "Curate",
+    "EditJudgePlugin",
+    "Editors",
     "Export",
     "ExportFormat",
     "ExportPairs",

@@ -89,6 +89,7 @@ RewardPlugin = Annotated[Plugin, _on("rewards")]
 SaliencyPlugin = Annotated[Plugin, _on("saliency")]
 PerturbationPlugin = Annotated[Plugin, _on("perturbations")]
 JudgePlugin = Annotated[Plugin, _on("rewards", "judge")]
+EditJudgePlugin = Annotated[Plugin, _on("rewards", "edit_judge")]
 CriticPlugin = Annotated[Plugin, _on("critics")]
 InstructorPlugin = Annotated[Plugin, _on("instructors")]
 

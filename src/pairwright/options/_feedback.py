@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pairwright.options._base import (
     FALSE_IS_NONE,
     CriticPlugin,
+    EditJudgePlugin,
     InstructorPlugin,
     JudgePlugin,
     Options,
@@ -68,3 +69,19 @@ class Feedback(Options):
         if (self.reward is None) == (self.judge is None):
             raise ValueError("give either a reward or a judge to label with, and leave the other out (reward = false)")
         return self
+
+
+class Editors(Options):
+    """Editors compared: a judge sees two edits of the same picture by the same instruction, in both orders."""
+
+    judge: EditJudgePlugin
+    """Says which edit follows the instruction and keeps the rest; a choice that depends on the order is none."""
+    limit: int | None = Field(None, ge=1)
+    """So many pictures at most for each two steps, drawn by the seed; default: all that both have edited."""
+    seed: int = 0
+    resamples: int = Field(10_000, ge=100)
+    """Bootstrap resamples over prompts."""
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    """Of every interval."""
+    device: str = execution("auto")
+    """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""

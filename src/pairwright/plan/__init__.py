@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pairwright import hardware, places
-from pairwright.options import Compare, Curate, Feedback, Generate, Import, Options, Score, Train
+from pairwright.options import Compare, Curate, Editors, Feedback, Generate, Import, Options, Score, Train
 from pairwright.plan import memory, work
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import models_of, needs
@@ -121,6 +121,8 @@ def _what(step: Step) -> str:
         return f"pictures of {', '.join(chosen.models)}"
     if isinstance(chosen, Score):
         return f"scores by {', '.join(each.name for each in chosen.rewards)}"
+    if isinstance(chosen, Editors):
+        return f"edits of {', '.join(step.inputs)} compared by {chosen.judge.name}"
     assert isinstance(chosen, Compare)
     return "comparison of the models"
 

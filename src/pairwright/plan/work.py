@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil, inf
+from typing import Any
 
 from pairwright.catalogue import TERA, Costs
 from pairwright.literals import option
-from pairwright.options import Compare, Curate, Feedback, Filter, Generate, Import, Plugin, Score, Train
+from pairwright.options import Compare, Curate, Editors, Feedback, Filter, Generate, Import, Options, Plugin, Score, Train
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
@@ -71,19 +73,7 @@ class Work:
 
 def of_step(step: Step, graph: Graph) -> Work:
     """The work of one step, everything computed anew."""
-    chosen = step.options
-    if isinstance(chosen, Curate | Feedback):
-        return curate(step, chosen, graph) if isinstance(chosen, Curate) else rich(step, chosen, graph)
-    if isinstance(chosen, Import):
-        return bring(step, graph)
-    if isinstance(chosen, Train):
-        return train(step, chosen, graph)
-    if isinstance(chosen, Generate):
-        return generate(step, chosen, graph)
-    if isinstance(chosen, Score):
-        return score(step, chosen, graph)
-    assert isinstance(chosen, Compare)
-    return compare(step, chosen, graph)
+    return _OF[type(step.options)](step, step.options, graph)
 
 
 def curate(step: Step, chosen: Curate, graph: Graph) -> Work:
@@ -107,7 +97,7 @@ def curate(step: Step, chosen: Curate, graph: Graph) -> Work:
     return work
 
 
-def bring(step: Step, graph: Graph) -> Work:
+def bring(step: Step, _: Import, graph: Graph) -> Work:
     """Both pictures of every preference, decoded, cropped and written."""
     found = graph.brought(step)
     if found is None:
@@ -246,12 +236,29 @@ def resolution(step: Step, graph: Graph) -> int:
 
 def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
     """Calls of critic, instructor and editor, at most; how long words take nobody knows beforehand."""
-    count = graph.pairs(step) or graph.pictures(step)
-    if count is not None and chosen.limit is not None:
-        count = min(count, chosen.limit)
+    count = originals(step, graph)
     shown = "an unknown number of" if count is None else f"at most {count:,}"
     steps = ("critiques, " if chosen.critic else "") + "instructions and edits"
     return Work(unknown="how many words a model answers", said=[f"{shown} pictures: as many {steps}"])
+
+
+def contests(step: Step, chosen: Editors, graph: Graph) -> Work:
+    """Two calls of the judge, one for each order, for every picture that two steps have edited."""
+    sides = [found for name in step.inputs if isinstance(found := graph.steps[name].options, Feedback)]
+    counts = [count for name in step.inputs if (count := originals(graph.steps[name], graph)) is not None]
+    met = len(sides) * (len(sides) - 1) // 2
+    if len(counts) < len(sides):
+        return Work(unknown="the number of pictures")
+    each = min([*counts, *([chosen.limit] if chosen.limit else [])], default=0)
+    return Work(unknown="how many words a model answers", said=[f"at most {each * met * 2:,} calls of {chosen.judge.name}"])
+
+
+def originals(step: Step, graph: Graph) -> int | None:
+    """How many pictures a feedback step improves, at most."""
+    chosen = step.options
+    assert isinstance(chosen, Feedback)
+    count = graph.pairs(step) or graph.pictures(step)
+    return count if count is None or chosen.limit is None else min(count, chosen.limit)
 
 
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:
@@ -300,3 +307,15 @@ def compare(step: Step, chosen: Compare, graph: Graph) -> Work:
 def tera(flop: float) -> str:
     """``3.2e15`` -> ``3,200 TFLOP``; below one, ``640 GFLOP``."""
     return f"{flop / TERA:,.0f} TFLOP" if flop >= TERA else f"{flop / TERA * 1000:.0f} GFLOP"
+
+
+_OF: dict[type[Options], Callable[[Step, Any, Graph], Work]] = {
+    Curate: curate,
+    Import: bring,
+    Feedback: rich,
+    Editors: contests,
+    Train: train,
+    Generate: generate,
+    Score: score,
+    Compare: compare,
+}

@@ -14,7 +14,13 @@ from pairwright.recipe.steps import Step
 from pairwright.suggestions import hint
 
 _PAIRS = ("curate", "import", "feedback")
-_NEEDS = {"feedback": (*_PAIRS, "generate"), "train": _PAIRS, "score": ("generate",), "compare": ("score",)}
+_NEEDS = {
+    "feedback": (*_PAIRS, "generate"),
+    "editors": ("feedback",),
+    "train": _PAIRS,
+    "score": ("generate",),
+    "compare": ("score",),
+}
 """What a verb reads must come from a step of one of these verbs."""
 
 

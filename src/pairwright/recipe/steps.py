@@ -6,12 +6,13 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from pairwright.options import Compare, Curate, Feedback, Generate, Import, Options, Score, Train
+from pairwright.options import Compare, Curate, Editors, Feedback, Generate, Import, Options, Score, Train
 
 VERBS: dict[str, type[Options]] = {
     "curate": Curate,
     "import": Import,
     "feedback": Feedback,
+    "editors": Editors,
     "train": Train,
     "generate": Generate,
     "score": Score,

@@ -2,7 +2,8 @@
 
 from pairwright.report.contact import contact_sheet
 from pairwright.report.gather import ReportError
+from pairwright.report.rich import of_runs
 from pairwright.report.sweep import sweep_report
 from pairwright.report.write import report
 
-__all__ = ["ReportError", "contact_sheet", "report", "sweep_report"]
+__all__ = ["ReportError", "contact_sheet", "of_runs", "report", "sweep_report"]

@@ -14,6 +14,7 @@ from pairwright.report.metrics import comparison
 from pairwright.report.page import fill
 from pairwright.report.pairs import pairs
 from pairwright.report.regressions import regressions
+from pairwright.report.rich import contests, of_run
 from pairwright.report.study import studies
 from pairwright.report.training import training
 from pairwright.store import write_text
@@ -46,6 +47,8 @@ def render(run: Run) -> str:
         pairs=_there(pairs(step) for step in made),
         trainings=[training(step) for step in run.of("train")],
         grids=_there(grid(run, step) for step in run.of("generate")),
+        rich=of_run(run),
+        contests=_there(contests(step) for step in run.of("editors")),
         comparisons=_there(comparison(run, step) for step in run.of("compare")),
         regressions=[each for step in run.of("compare") for each in regressions(run, step)],
         costs=costs(run),

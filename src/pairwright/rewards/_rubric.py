@@ -1,8 +1,8 @@
 """What a vision model behind a server is asked, and how its words are read.
 
 A rubric is a file in ``rubrics/`` (or your own): TOML with ``system``, ``question`` (``{prompt}`` stands for the prompt as a JSON
-string) and, for scores, ``column``, ``lowest`` and ``highest``. A prompt goes to the model as data: quoted, on one line, and cut at
-:data:`PROMPT` characters.
+string) and, for scores, ``column``, ``lowest`` and ``highest``; for edits, ``{instruction}`` besides. A prompt goes to the model as
+data: quoted, on one line, and cut at :data:`PROMPT` characters.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ PROMPT = 2000
 """Characters of a prompt that are passed on: prompts have 77 tokens, and what is longer is not one."""
 SHOWN = 80
 _NUMBER = r"[\"'*\s]*[:=][\"'*\s]*(-?\d+(?:\.\d+)?)\b"
+_PLACES = re.compile(r"\{prompt\}|\{instruction\}")
 _WORDS = ("first", "second", "neither")
 
 
@@ -43,13 +44,15 @@ class Rubric(BaseModel):
     lowest: int = 1
     highest: int = 10
 
-    def text(self, prompt: str) -> str:
-        """The question about one prompt."""
-        return self.question.strip().replace("{prompt}", json.dumps(prompt[:PROMPT], ensure_ascii=False))
+    def text(self, prompt: str, instruction: str = "") -> str:
+        """The question about one prompt, and about an instruction where it asks about one."""
+        values = {"{prompt}": prompt, "{instruction}": instruction}
+        # In one pass: braces in a prompt are its own words.
+        return _PLACES.sub(lambda found: json.dumps(values[found[0]][:PROMPT], ensure_ascii=False), self.question.strip())
 
 
-def load(name: str) -> Rubric:
-    """A rubric that ships, by its name, or your own file.
+def load(name: str, *needed: str) -> Rubric:
+    """A rubric that ships, by its name, or your own file. ``needed`` is what its question must hold besides the prompt.
 
     Raises:
         RubricError: there is none, or something in it is missing or wrong.
@@ -65,8 +68,9 @@ def load(name: str) -> Rubric:
         raise RubricError(
             f"rubric {path}: {said['loc'][0] if said and said['loc'] else ''} {said['msg'] if said else error}"
         ) from error
-    if "{prompt}" not in rubric.question:
-        raise RubricError(f"rubric {path}: question must hold {{prompt}}")
+    for each in ("{prompt}", *needed):
+        if each not in rubric.question:
+            raise RubricError(f"rubric {path}: question must hold {each}")
     if rubric.lowest >= rubric.highest:
         raise RubricError(f"rubric {path}: lowest ({rubric.lowest}) must be below highest ({rubric.highest})")
     return rubric

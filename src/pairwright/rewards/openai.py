@@ -3,7 +3,7 @@
 The model sees the picture, the prompt as quoted data and a rubric of ours (``rubrics/*.toml``, versioned), and answers with a
 number from 1 to 10 and a reason: in a JSON schema where the server has it, else its words are parsed. What is no answer, a
 refusal, a cut one, none or two numbers, a number off the scale, is unscored with its reason. :func:`judge` is the same model as
-a judge of two pictures, asked in both orders.
+a judge of two pictures, asked in both orders, and :func:`edit_judge` as one of two edits of a picture.
 
 Such scores depend on the model, its version and the rubric, move in steps, and favour what models of its kind make: compare
 with them only within one model and rubric. A caption or a picture can carry words that are meant for the judge. They cannot
@@ -21,7 +21,7 @@ from PIL import Image
 
 from pairwright import images
 from pairwright.protocols import Choice, Row
-from pairwright.records import Column, Picture, Prompt, Unscored
+from pairwright.records import Column, Picture, Prompt, TwoEdits, Unscored
 from pairwright.rewards import _batches, _rubric
 from pairwright.servers import Answer, Client, NoAnswer, Request, Server
 
@@ -76,6 +76,23 @@ def judge(
     """A judge of two pictures; arguments and errors as those of :func:`load`."""
     where = Server(served_model, server, key_from, revision, workers, timeout=timeout)
     return OpenAIJudge(Client(where), _rubric.load(rubric), side, max_tokens)
+
+
+def edit_judge(
+    *,
+    served_model: str,
+    revision: str = "",
+    rubric: str = "edit-1",
+    side: int = 1024,
+    max_tokens: int = 300,
+    server: str = "",
+    key_from: str = "OPENAI_API_KEY",
+    workers: int = 16,
+    timeout: float = 120.0,
+) -> OpenAIEditJudge:
+    """A judge of two edits of a picture; arguments and errors as those of :func:`load`."""
+    where = Server(served_model, server, key_from, revision, workers, timeout=timeout)
+    return OpenAIEditJudge(Client(where), _rubric.load(rubric, "{instruction}"), side, max_tokens)
 
 
 @dataclass(frozen=True)
@@ -174,6 +191,35 @@ class OpenAIJudge:
     def _request(self, pictures: tuple[bytes, bytes], prompt: Prompt) -> Request:
         schema = _rubric.schema("better", CHOICES)
         return Request(self.rubric.text(prompt.text), pictures, self.rubric.system.strip(), schema, self.max_tokens)
+
+
+@dataclass(frozen=True)
+class OpenAIEditJudge:
+    """Compares two edits of a picture by showing a model all three; see :class:`pairwright.protocols.EditJudge`."""
+
+    client: Client
+    rubric: _rubric.Rubric
+    side: int
+    max_tokens: int
+
+    def judge_edits(self, asked: Sequence[TwoEdits]) -> list[Choice]:
+        """The better edit of each, in the order in which they are given; what is no answer decides nothing.
+
+        Raises:
+            ServerError: the server cannot be used; what it has answered is kept.
+        """
+        answers = self.client.ask([self._request(each) for each in asked])
+        said = [_rubric.better(each.text) if isinstance(each, Answer) else "" for each in answers]
+        return [_CHOSEN.get(each, "undecided") if isinstance(each, str) else "undecided" for each in said]
+
+    def _request(self, each: TwoEdits) -> Request:
+        shown = tuple(_sent(picture.image, self.side) for picture in (each.original, each.a, each.b))
+        schema = _rubric.schema("better", CHOICES)
+        question = self.rubric.text(each.prompt.text, each.instruction)
+        return Request(question, shown, self.rubric.system.strip(), schema, self.max_tokens)
+
+
+_CHOSEN: dict[str, Choice] = {"first": "a", "second": "b"}
 
 
 def _decided(straight: Answer | NoAnswer, turned: Answer | NoAnswer) -> Verdict:
