@@ -51,7 +51,6 @@ class Source(Protocol):
         ...
 
 
-@runtime_checkable
 class Part(Protocol):
     """Some items of a source, fit for :mod:`pickle`."""
 
@@ -72,6 +71,7 @@ class Divisible(Protocol):
         ...
 
 
+@runtime_checkable
 class PairSource(Protocol):
     """Reads preferences that somebody has already. A source of this kind may be a :class:`Source` too."""
 

@@ -204,16 +204,6 @@ class PictureIndex:
                     names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
                     self._places |= {name: (path, group, row) for row, name in enumerate(names)}
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Every id, in the node's order."""
-        return tuple(self._places)
-
-    def get(self, ids: Sequence[str]) -> list[Picture]:
-        """The pictures of those ids, in that order.
-
-        Raises:
-            KeyError: an id that the node does not hold.
     def part(self, ids: Sequence[str]) -> PictureIndex:
         """An index of these pictures alone, small enough to be sent to another process.
 
@@ -224,6 +214,16 @@ class PictureIndex:
         found._places = {name: self._places[name] for name in ids}
         return found
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Every id, in the node's order."""
+        return tuple(self._places)
+
+    def get(self, ids: Sequence[str]) -> list[Picture]:
+        """The pictures of those ids, in that order.
+
+        Raises:
+            KeyError: an id that the node does not hold.
         """
         wanted: dict[tuple[Path, int], list[str]] = {}
         for name in ids:
