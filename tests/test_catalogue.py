@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, PixArtTransformer2DModel, SD3Transformer2DModel, UNet2DConditionModel
 from torch import nn
 from transformers import (
     BlipTextConfig,
@@ -164,6 +164,22 @@ def test_the_other_networks_of_the_larger_pipelines_are_as_listed() -> None:
     assert BASE.parameters["text_encoder"] + parameters(large) == SDXL.parameters["text_encoder"]
     assert (parameters(small) + parameters(large), parameters(huge)) == (SD35.parameters["text_encoder"], SD35.parameters["t5"])
     assert (clips, clips + flop) == pytest.approx((SDXL.flop["text"], SD35.flop["text"]), rel=5e-3)
+
+
+def test_pixart_has_the_parameters_and_the_work_that_are_listed() -> None:
+    known = KNOWN["PixArt-alpha/PixArt-XL-2-512x512"]
+    t5 = T5Config(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
+    t5.is_encoder_decoder, t5.use_cache = False, False
+    with torch.device("meta"), torch.no_grad():
+        network = PixArtTransformer2DModel(sample_size=64, caption_channels=4096)
+        text = T5EncoderModel(t5)
+        given = {"timestep": torch.zeros(1), "added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
+        given |= {"encoder_hidden_states": torch.empty(1, 120, 4096), "encoder_attention_mask": torch.ones(1, 120)}
+        flop = networks.counted(lambda: network(torch.empty(1, 4, 64, 64), **given))
+        words = networks.counted(lambda: text(torch.zeros(1, 120, dtype=torch.long)))
+    assert (parameters(network), parameters(text)) == (known.parameters["unet"], known.parameters["t5"])
+    assert (flop, words) == pytest.approx((known.flop["unet"], known.flop["text"]), rel=1e-3)
+    assert {name: known.flop[name] for name in ("encode", "decode")} == {name: BASE.flop[name] for name in ("encode", "decode")}
 
 
 @pytest.mark.parametrize(("known", "channels", "side"), [(SDXL, 4, 1024), (SD35, 16, 512)])

@@ -172,6 +172,7 @@ def test_curation_is_as_published_but_for_what_a_row_changes(name: str) -> None:
     published = {"model": "stable-diffusion-v1-5/stable-diffusion-inpainting", "steps": 50, "guidance": 7.5, "strength": 1.0}
     painters = {
         "sd35-inpainting": ("inpaint_sd35", {"guidance": 7.0, "strength": 1.0}),
+        "pixart-inpainting": ("inpaint_pixart", {"guidance": 4.5, "strength": 1.0}),
         "sd15-text2image": ("text2image", {"model": SD15, "steps": 50, "guidance": 7.5}),
     }
     assert (chosen.perturbation.name, chosen.perturbation.options) == painters.get(changed, ("inpaint", published))

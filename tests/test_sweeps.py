@@ -41,6 +41,7 @@ def meanings(found: Recipe) -> dict[str, Any]:
         ("curation", "gap", "table6-gap"),
         ("curation", "all", "table6-all"),
         ("perturbations", "SD-1.5 inpainting", "table4-sd15-inpainting"),
+        ("perturbations", "PixArt-alpha inpainting", "table4-pixart-inpainting"),
         ("perturbations", "SD-3.5-M inpainting", "table4-sd35-inpainting"),
         ("perturbations", "SD-1.5 text to image", "table4-sd15-text2image"),
         ("sources", "HPDv3", "table2-hpdv3"),

@@ -95,6 +95,11 @@ _SD35 = Costs(
     flow=True,
     file_bytes=2,
 )
+_PIXART = Costs(
+    parameters={"unet": 610_856_096, "vae": 83_653_863, "text_encoder": 0, "t5": 4_762_310_656},
+    flop={"unet": 1.236 * TERA, "encode": 1.117 * TERA, "decode": 2.515 * TERA, "text": 1.117 * TERA},
+    side=512,
+)
 _TILE = Costs({"controlnet": 361_279_120}, {"controlnet": 0.2833 * TERA}, side=512)
 _TILE_XL = Costs({"controlnet": 1_251_014_160}, {"controlnet": 3.0204 * TERA}, side=1024, file_bytes=2)
 _CLIP_H = Costs({"network": 986_109_441}, {"score": (0.3346 + 0.0471) * TERA}, side=0)
@@ -108,6 +113,7 @@ KNOWN: Mapping[str, Costs] = {
     "stable-diffusion-v1-5/stable-diffusion-inpainting": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_535_364}),
     # Eight: the original's latents beside the noise.
     "timbrooks/instruct-pix2pix": replace(_SD15, parameters={**_SD15.parameters, "unet": 859_532_484}),
+    "PixArt-alpha/PixArt-XL-2-512x512": _PIXART,
     "lllyasviel/control_v11f1e_sd15_tile": _TILE,
     "xinsir/controlnet-tile-sdxl-1.0": _TILE_XL,
     "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
