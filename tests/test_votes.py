@@ -30,6 +30,18 @@ def test_the_papers_category_rates(wins: int, prompts: int) -> None:
     assert found.won.interval.low <= 0.5, "15 prompts of one category show nothing by themselves"
 
 
+@pytest.mark.parametrize(
+    ("prompts", "said"), [((38, 10, 12), ("63.33", "16.67", "20.00")), ((34, 6, 20), ("56.67", "10.00", "33.33"))]
+)
+def test_the_papers_rates_over_all_prompts(prompts: tuple[int, int, int], said: tuple[str, str, str]) -> None:
+    """Its user study, 18 raters on 60 prompts: won, tied (nine raters for either) and lost, in per cent, against two models."""
+    votes_for = np.repeat([12, 9, 6], prompts)  # of 18, on a prompt that is won, tied, lost
+    table = np.where(np.arange(18) < votes_for[:, None], 1.0, -1.0)
+    found = votes.panel(np.random.default_rng(0).permuted(table, axis=1), resamples=500)
+    assert tuple(f"{100 * each / found.prompts:.2f}" for each in (found.wins, found.ties, found.losses)) == said
+    assert found.won.value == pytest.approx((prompts[0] + prompts[1] / 2) / 60)
+
+
 def test_a_majority_is_the_answer_given_most_often() -> None:
     table = [
         [1, 1, -1, NAN, NAN],  # won

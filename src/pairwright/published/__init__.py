@@ -41,7 +41,7 @@ class Published(Options):
     """Which table or figure."""
     setting: str
     """What was measured, on what."""
-    source: str
+    source: str = ""
     """Where these numbers were read."""
     missing: str = ""
     """What the paper shows and is not here."""
