@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairwright import rowfiles
+from pairwright.sources import _remote
 from pairwright.sources._errors import SourceError
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -32,6 +33,8 @@ class Entry:
 
 def walk(folder: Path) -> list[str]:
     """Every file below a folder that is not hidden: relative, with forward slashes, in the order of code points."""
+    if _remote.is_remote(folder):
+        return _remote.walk(folder)
     found: list[str] = []
     for place, folders, files in os.walk(folder):
         folders[:] = [each for each in folders if not each.startswith(".")]

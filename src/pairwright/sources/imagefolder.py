@@ -16,9 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import PositiveInt
 
-from pairwright import images, weights
+from pairwright import images
 from pairwright.records import Picture, Rejected
 from pairwright.rowfiles import RowError
+from pairwright.sources import _remote
 from pairwright.sources._captions import METADATA, Entry, beside, entries, same_name, walk
 from pairwright.sources._errors import SourceError
 
@@ -92,11 +93,12 @@ class ImageFolder:
         return Picture(identity, data, item.caption, {"file": item.name, **item.provenance})
 
 
-def load(*, path: Path, only: str = "*", uncaptioned: bool = False, limit: PositiveInt | None = None) -> ImageFolder:
+def load(*, path: Path | str, only: str = "*", uncaptioned: bool = False, limit: PositiveInt | None = None) -> ImageFolder:
     """Pictures below a folder.
 
     Args:
-        path: the folder; ``tiny:photos`` are those that come with the package.
+        path: the folder; ``tiny:photos`` are those that come with the package; one elsewhere (``s3://bucket/photos``) is read
+            through fsspec, and its files are told apart by what the store there says of them.
         only: pictures whose relative path matches this pattern (``2024/*.jpg``; ``*`` stands for any characters, ``/`` among
             them); the others are not looked at.
         uncaptioned: pictures without a caption come all the same, for somebody who writes one (see ``captioned``).
@@ -106,7 +108,7 @@ def load(*, path: Path, only: str = "*", uncaptioned: bool = False, limit: Posit
         SourceError: no such folder, or nothing in it.
         RowError: a malformed line of metadata; names file and line.
     """
-    folder = weights.tiny(path)
+    folder = _remote.located(path)
     if not folder.is_dir():
         raise SourceError(
             f"{folder} is {'a file, not a folder' if folder.exists() else 'not there'}: expected a folder of pictures"
@@ -157,6 +159,8 @@ def _item(folder: Path, name: str, entry: Entry | None, *, uncaptioned: bool) ->
 
 def _digest(path: Path) -> str:
     try:
+        if _remote.is_remote(path):
+            return _remote.digest(path)
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:  # reading will reject it with this reason; here it only has to stay the same

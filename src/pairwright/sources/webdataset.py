@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate, islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from pydantic import PositiveInt
 
 from pairwright import digests
 from pairwright.records import Picture, Rejected
-from pairwright.sources import _names, _tar
+from pairwright.sources import _names, _remote, _tar
 from pairwright.sources._captions import PROVENANCE_COLUMNS, walk
 from pairwright.sources._errors import SourceError
 from pairwright.sources._preferences import PROMPTS, text
@@ -31,17 +32,18 @@ MOST_TEXT = 2**20
 """Bytes of a caption's file."""
 
 
-def load(*, path: Path, limit: PositiveInt | None = None) -> WebDataset:
+def load(*, path: Path | str, limit: PositiveInt | None = None) -> WebDataset:
     """Pictures with captions out of tars.
 
     Args:
-        path: one ``.tar``, or a folder of them (read in the order of their names).
+        path: one ``.tar``, or a folder of them (read in the order of their names); also elsewhere (``s3://bucket/shards``),
+            through fsspec.
         limit: only the first so many samples; rejected ones count.
 
     Raises:
         SourceError: no such file, no tars in the folder, or compressed ones.
     """
-    given = path.expanduser()
+    given = _remote.located(path)
     files = (
         [given] if given.is_file() else [given / name for name in walk(given) if name.endswith(".tar")] if given.is_dir() else []
     )
@@ -71,24 +73,22 @@ class WebDataset:
 
     @cached_property
     def _fingerprint(self) -> str:
-        listing = [f"{file.relative_to(self.folder).as_posix()} {digests.of_file(file)}" for file in self.files]
+        seen = [_remote.digest(file) if _remote.is_remote(file) else digests.of_file(file) for file in self.files]
+        listing = [f"{self._name(file)} {each}" for file, each in zip(self.files, seen, strict=True)]
         return hashlib.sha256("\n".join([*listing, str(self.limit)]).encode()).hexdigest()[:16]
 
     def fingerprint(self) -> str:
         """Names and content of the tars."""
         return self._fingerprint
 
-    @cached_property
-    def _count(self) -> int:
-        return sum(1 for _ in self._samples())
-
     def __len__(self) -> int:
-        return self._count if self.limit is None else min(self.limit, self._count)
+        count = sum(self._counts)
+        return count if self.limit is None else min(self.limit, count)
 
     def __iter__(self) -> Iterator[Picture | Rejected]:
         first: dict[str, str] = {}
         for (file, sample), _ in zip(self._samples(), range(len(self)), strict=False):
-            name = f"{file.relative_to(self.folder).as_posix()}/{_names.shown(sample.name)}"
+            name = f"{self._name(file)}/{_names.shown(sample.name)}"
             found = _read(file, sample, name)
             if isinstance(found, Picture):
                 if found.id in first:
@@ -97,8 +97,40 @@ class WebDataset:
                 first[found.id] = name
             yield found
 
+    def part(self, start: int, stop: int) -> Part:
+        """See :class:`pairwright.protocols.Divisible`. What lies in earlier tars is not looked at again."""
+        first, before = 0, 0
+        while first < len(self._counts) and before + self._counts[first] <= start:
+            before += self._counts[first]
+            first += 1
+        names = [self._name(file) for file in self.files[first:]]
+        last = next((place for place, count in enumerate(accumulate(self._counts[first:])) if before + count >= stop), len(names))
+        return Part(tuple(zip(self.files[first:], names, strict=True))[: last + 1], start - before, stop - before)
+
+    @cached_property
+    def _counts(self) -> tuple[int, ...]:
+        return tuple(sum(1 for _ in samples(file)) for file in self.files)
+
     def _samples(self) -> Iterator[tuple[Path, Sample]]:
         return ((file, sample) for file in self.files for sample in samples(file))
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples ``start .. stop - 1`` of some tars, which have names; see :class:`pairwright.protocols.Part`."""
+
+    files: tuple[tuple[Path, str], ...]
+    start: int
+    stop: int
+
+    def alone(self) -> Iterator[Picture | Rejected]:
+        """Each sample looked at by itself."""
+        entries = ((file, name, sample) for file, name in self.files for sample in samples(file))
+        for file, name, sample in islice(entries, self.start, self.stop):
+            yield _read(file, sample, f"{name}/{_names.shown(sample.name)}")
 
 
 def samples(file: Path) -> Iterator[Sample]:
