@@ -108,7 +108,12 @@ def test_measured_and_published_are_written_in_every_form_and_never_in_one_table
     said = capsys.readouterr().out
     folder = root / "many"
     measured, _, paper = said.partition("Published, not measured here:")
-    assert measured.startswith("Measured here: many, 8 prompts")
+    assert "Measured here: many, 8 prompts." in measured
+    line = next(each for each in measured.partition("Measured here:")[2].splitlines() if each.startswith("24 "))
+    row = next(each for each in json.loads((root / "many" / "sweep.json").read_text())["comparisons"] if each["model"] == "24")
+    value, gain = line.split()[1:3]
+    assert float(value) == pytest.approx(row["baseline_mean"] + row["difference"], abs=0.006)
+    assert float(gain.strip("(*)")) == pytest.approx(row["difference"], abs=0.011)
     assert "21.04" not in measured
     assert "21.04" in paper
     assert str(folder / "sweep.html") in paper

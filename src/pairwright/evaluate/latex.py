@@ -50,19 +50,28 @@ def gain_column(
     return {label: cell(label, value) for label, value in printed.items()}
 
 
-def latex(found: Mapping[str, Any]) -> str:
-    """A ``tabular`` with booktabs' rules. Best bold, second underlined; a star where the verdict survives correction."""
-    metrics = found["metrics"]
-    columns = [
+def gain_columns(found: Mapping[str, Any]) -> list[dict[str, Cell | None]]:
+    """A comparison's means as they are printed: for each metric, a cell by model."""
+    return [
         gain_column(
             metric["means"],
             found["baseline"],
             decimals=decimals(list(metric["means"].values())),
             higher_is_better=metric["higher_is_better"],
         )
-        for metric in metrics
+        for metric in found["metrics"]
     ]
-    settled = {(row["metric"], row["model"]) for row in found["comparisons"] if row["verdict"] in {"better", "worse"}}
+
+
+def survivors(found: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Metric and model of every difference that correction leaves standing."""
+    return {(row["metric"], row["model"]) for row in found["comparisons"] if row["verdict"] in {"better", "worse"}}
+
+
+def latex(found: Mapping[str, Any]) -> str:
+    """A ``tabular`` with booktabs' rules. Best bold, second underlined; a star where the verdict survives correction."""
+    metrics = found["metrics"]
+    columns, settled = gain_columns(found), survivors(found)
     arrows = {True: r"$\uparrow$", False: r"$\downarrow$"}
     heads = [f"{escaped(metric['name'])} {arrows[metric['higher_is_better']]}" for metric in metrics]
     lines = [

@@ -1,11 +1,13 @@
-"""What a paper prints, in the forms in which measured tables are written: a block of its own, with its source."""
+"""What a paper prints and what was measured, in the same form: two blocks, the paper's with its source."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pairwright.evaluate.formats import aligned
-from pairwright.evaluate.latex import Cell, escaped, gain_column
+from pairwright.evaluate.latex import Cell, escaped, gain_column, gain_columns, survivors
 from pairwright.published import Published
 from pairwright.wording import line
 
@@ -28,6 +30,22 @@ def block(paper: Published) -> Block:
     rows = [[label, *map(_said, row)] for label, row in cells(paper).items()]
     notes = [f"{what}: {text}." for what, text in (("Read in", paper.source), ("Not here", paper.missing)) if text]
     return Block(f"{paper.heading}.", paper.metrics, rows, notes)
+
+
+def measured(found: Mapping[str, Any]) -> Block:
+    """What was measured, in the form of the paper's table."""
+    columns, settled = gain_columns(found), survivors(found)
+    names = [metric["name"] for metric in found["metrics"]]
+
+    def cell(name: str, label: str, value: Cell | None) -> str:
+        return f"{_said(value)}*" if (name, label) in settled else _said(value)
+
+    rows = [
+        [label, *(cell(name, label, column[label]) for name, column in zip(names, columns, strict=True))]
+        for label in found["models"]
+    ]
+    note = f"Means (gain over {found['baseline']}, of the printed values); a star where the difference survives correction."
+    return Block(f"Measured here: {found['sweep']}, {found['prompts']:,} prompts.", names, rows, [note])
 
 
 def beside(shown: Block, suffix: str) -> str:

@@ -18,7 +18,7 @@ from pairwright.evaluate import curves, planes
 from pairwright.evaluate.compare import comparison, with_concerns
 from pairwright.evaluate.formats import FORMATS
 from pairwright.evaluate.join import CompareError, Scored, read_scored
-from pairwright.evaluate.printed import Block, beside, block
+from pairwright.evaluate.printed import Block, beside, block, measured
 from pairwright.recipe import Row
 from pairwright.store import Store, write_json, write_text
 from pairwright.suggestions import hint
@@ -123,7 +123,8 @@ def together(folders: Sequence[Path], step: str = "") -> dict[str, Any]:
     """The comparison of all rows (see :func:`pairwright.evaluate.compare.comparison`), with what belongs to the table.
 
     That is ``sweep`` the table's name, ``runs`` the runs by row with their seconds, ``pictures`` by row, ``positions`` where the
-    only axis is one of numbers, ``planes`` the figures that the table asks for, ``published`` what a paper prints.
+    only axis is one of numbers, ``planes`` the figures that the table asks for, ``measured`` the table in the
+    paper's form, ``published`` what the paper prints.
 
     Raises:
         CompareError: see :func:`read` and :func:`joined`.
@@ -144,6 +145,7 @@ def together(folders: Sequence[Path], step: str = "") -> dict[str, Any]:
         "pictures": {label: node.fingerprint for label, node in scored.pictures.items()},
         "positions": _positions(members),
         "planes": [each.model_dump(mode="json") for each in first.row.table.planes],
+        "measured": asdict(measured({**found, "sweep": first.row.sweep})),
         "published": asdict(block(published.find(named))) if named else None,
     }
 
@@ -164,18 +166,22 @@ def _positions(members: Sequence[Member]) -> dict[str, Any]:
 
 
 def said(found: Mapping[str, Any]) -> str:
-    """The table for a terminal, and the paper's below it."""
-    paper = Block(**found["published"]) if found["published"] else None
-    head = f"Measured here: {found['sweep']}, {found['prompts']} prompts\n\n"
-    return head + FORMATS[".txt"](found) + (f"\n{beside(paper, '.txt')}" if paper else "")
+    """The tables for a terminal: in full, in the paper's form, and the paper's below it."""
+    return f"{FORMATS['.txt'](found)}\n{_blocks(found, '.txt')}"
+
+
+def _blocks(found: Mapping[str, Any], suffix: str) -> str:
+    paper = [Block(**found["published"])] if found["published"] else []
+    return "\n".join(beside(each, suffix) for each in (measured(found), *paper))
 
 
 def write(found: Mapping[str, Any], out: Path) -> list[Path]:
     """Write ``sweep.json``, the tables, and as SVG the radar, the curves and the planes that there are."""
-    paper = Block(**found["published"]) if found["published"] else None
     content = {f"{NAME}.svg": FORMATS[".svg"](found), f"{NAME}.csv": FORMATS[".csv"](found), f"{NAME}.txt": said(found)}
-    for suffix in (".md", ".tex"):
-        content[f"{NAME}{suffix}"] = FORMATS[suffix](found) + (f"\n{beside(paper, suffix)}" if paper else "")
+    content[f"{NAME}.md"] = f"{FORMATS['.md'](found)}\n{_blocks(found, '.md')}"
+    content[f"{NAME}.tex"] = FORMATS[".tex"](found) + (
+        f"\n{beside(Block(**found['published']), '.tex')}" if found["published"] else ""
+    )
     if found["positions"]:
         content[f"{NAME}-curves.svg"] = curves.curves(found, found["positions"]["at"], found["positions"]["axis"])
     for number, plane in enumerate(found["planes"], 1):

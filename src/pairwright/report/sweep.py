@@ -47,6 +47,7 @@ def render(found: Mapping[str, Any], folder: Path, root: Path) -> str:
         name=found["sweep"],
         description=found["description"],
         table=metrics.said(found, found["sweep"]),
+        measured=found["measured"],
         paper=found["published"],
         charts=metrics.over(found, at["at"], at["axis"]) if at else (),
         planes=[_embedded(path) for path in sorted(folder.glob("sweep-plane-*.svg"))],
