@@ -155,9 +155,9 @@ def _cost(member: Member) -> dict[str, Any]:
 
 
 def _positions(members: Sequence[Member]) -> dict[str, Any]:
-    """Axis and place of every row, where there is one axis and it is one of numbers."""
+    """Axis and place of every row, where there is one axis and it is one of numbers; seeds have no order."""
     axes = {axis for each in members for axis in each.row.values}
-    if len(axes) != 1:
+    if len(axes) != 1 or axes == {"seed"}:
         return {}
     axis = axes.pop()
     places = {each.row.label: each.row.values.get(axis) for each in members}
