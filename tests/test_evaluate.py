@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairwright import evaluate, options, tables, wording
+from pairwright import engines, evaluate, options, tables, wording
 from pairwright.context import Context
 from pairwright.evaluate.compare import comparison
 from pairwright.evaluate.join import Scored
 from pairwright.records import Column, Unscored
 from pairwright.store import Node, Store
+from tests.fakes.crew import Shuffled
 
 
 @pytest.fixture
@@ -108,6 +109,27 @@ def test_another_reward_does_not_score_the_first_again(store: Store) -> None:
     both = json.loads((scored(store, pictures, rewards=("texture", "colorfulness")).path / "tables.json").read_text())
     assert both["tables"]["base"]["colorfulness"] == first["tables"]["base"]["colorfulness"]
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_workers_elsewhere_give_the_same_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewards = [options.Plugin(name=each) for each in ("colorfulness", "tests.fakes.red", "texture")]
+    files: dict[str, dict[str, bytes]] = {}
+    crew = Shuffled()
+    for engine in ("local", "ray"):
+        store = Store(tmp_path / engine)
+        node = generated(store, {"base": 20, "ours": 30})
+        if engine == "ray":
+            monkeypatch.setattr(engines, "crew", crew.crew)
+        made = evaluate.score(options.Score(rewards=rewards, engine=engine), Context(store, {"generate": node}))
+        files[engine] = {
+            f"{path.parent.name}/{path.name}": path.read_bytes() for path in (store.root / "store" / "scores").glob("*/*.parquet")
+        }
+        files[engine]["tables"] = (made.path / "tables.json").read_bytes()
+    assert files["ray"] == files["local"]
+    assert len(files["local"]) == 2 * 3 * 2 + 1
+    assert sorted(crew.done) == sorted([("score colorfulness, tests.fakes.red, texture", shard) for shard in (0, 1)] * 2)
+    evaluate.score(options.Score(rewards=rewards[:1], engine="ray"), Context(store, {"generate": node}))
+    assert len(crew.done) == 4, "what is scored is scored"
 
 
 def test_models_of_several_generate_steps_are_compared_together(store: Store) -> None:

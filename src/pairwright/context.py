@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pairwright.progress import SILENT, Progress
@@ -22,6 +22,10 @@ class Context:
     """Told the step's own node before work on it starts, so that it can be looked at while it grows."""
     vetoed: Mapping[str, str] = field(default_factory=dict)
     """Pairs of this step that somebody does not want, with their reasons; see :mod:`pairwright.vetoes`."""
+
+    def absolute(self) -> Context:
+        """The same with a store that is found from any folder: workers of an engine stand in another."""
+        return replace(self, store=Store(self.store.root.resolve()))
 
     def node(self, verb: str, meaning: Mapping[str, Any], inputs: Sequence[str]) -> Node:
         """The step's own node; see :meth:`Store.node`."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pairwright import engines, plugins, resolve, scoring, selection, tables, vetoes
@@ -31,7 +31,7 @@ from pairwright.options import Curate, Filter, Gap, Keep, Plugin
 from pairwright.protocols import Source
 from pairwright.records import Pair, Picture, Rejected
 from pairwright.selection import Funnel, Number
-from pairwright.store import Node, Store
+from pairwright.store import Node
 from pairwright.tables import PictureIndex
 
 VERSION = 1
@@ -49,8 +49,8 @@ def curate(options: Curate, context: Context) -> Node:
     Raises:
         CurationError: no photograph passes a step.
     """
-    if options.engine != "local":  # workers stand in another folder
-        context = replace(context, store=Store(context.store.root.resolve()))
+    if options.engine != "local":
+        context = context.absolute()
     source = plugins.load("sources", options.source.name, **options.source.options)
     vetoed = vetoes.every(options.vetoes) if options.vetoes else context.vetoed
     meaning = _meaning(options) | ({"vetoes": dict(sorted(vetoed.items()))} if vetoed else {})

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pairwright import options, resolve, scoring, suggestions
+from pairwright import engines, options, resolve, scoring, suggestions
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.evaluate import diversity
@@ -41,17 +41,12 @@ def score(chosen: options.Score, context: Context) -> Node:
     node = context.node("score", meaning, [each.fingerprint for each in context.inputs.values()])
     if node.complete:
         return node
+    if chosen.engine != "local":
+        context = context.absolute()
     models = _models(context)
     named = _named(chosen.rewards)
     diverse = _diversity(chosen, models, context)
-    scored = scoring.score_sets(
-        context.store,
-        {label: scoring.Stored(pictures) for label, pictures in models.items()},
-        [reward for _, reward in named],
-        batch=chosen.batch_size,
-        devices=chosen.devices or (chosen.device,),
-        progress=context.progress,
-    )
+    scored = _scored(chosen, {label: scoring.Stored(pictures) for label, pictures in models.items()}, context)
     names = [name for name, _ in named]
     tables = {label: {name: each.fingerprint for name, each in zip(names, nodes, strict=True)} for label, nodes in scored.items()}
     unscored = {name: sum(nodes[place].summary["unscored"] for nodes in scored.values()) for place, name in enumerate(names)}
@@ -69,6 +64,16 @@ def score(chosen: options.Score, context: Context) -> Node:
     write_json(node.path / "tables.json", record)
     node.finish(parts=[*parts, *diverse.values()], models=list(models), rewards=names, unscored=unscored)
     return node
+
+
+def _scored(chosen: options.Score, sets: Mapping[str, scoring.Stored], context: Context) -> dict[str, list[Node]]:
+    """Each set's scores by each reward, by whoever scores."""
+    shared: dict[str, Any] = {"batch": chosen.batch_size, "progress": context.progress}
+    with engines.crew(chosen.engine, chosen.ray, context.store.root, context.progress) as crew:
+        if crew is None:
+            devices = chosen.devices or (chosen.device,)
+            return scoring.score_sets(context.store, sets, chosen.rewards, devices=devices, **shared)
+        return scoring.score_sets_crewed(context.store, sets, chosen.rewards, crew, device=chosen.device, **shared)
 
 
 def _diversity(chosen: options.Score, models: Mapping[str, Node], context: Context) -> dict[str, Node]:

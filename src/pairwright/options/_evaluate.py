@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pairwright.options._base import FALSE_IS_NONE, Model, Options, RewardPlugin, execution
+from pairwright.options._engine import EngineName, Ray
 
 
 def _without_false(value: Any) -> Any:
@@ -98,6 +99,10 @@ class Score(Options):
     device: str = execution("auto")
     devices: tuple[str, ...] = execution(())
     """Several devices share the pictures, each in a process of its own; default: ``device`` alone."""
+    engine: EngineName = execution("local")
+    """``local``: this machine; ``ray``: the pools of a Ray cluster, for the same tables. Diversity is always measured here."""
+    ray: Ray = execution(Ray())
+    """Cluster and pools of ``engine = "ray"``."""
 
 
 class Compare(Options):

@@ -5,7 +5,7 @@ adding a reward rewrites nothing. A reward is built only where a score is missin
 each picture once (:mod:`pairwright.scoring.together`), and several devices share the shards (:mod:`pairwright.scoring.spread`).
 """
 
-from pairwright.scoring.crewed import score_crewed, takes_device
+from pairwright.scoring.crewed import score_crewed, score_sets_crewed, takes_device
 from pairwright.scoring.pictures import NO_PROMPT, Chosen, Closed, Content, Item, PictureSet, Stored, opened
 from pairwright.scoring.scorer import VERB, VERSION, Scorer, score_all
 from pairwright.scoring.spread import ScoringError, score_sets
@@ -15,5 +15,5 @@ from pairwright.scoring.together import WHOLE, Share, passes, score_node, score_
 __all__ = [
     "NO_PROMPT", "VERB", "VERSION", "WHOLE", "Chosen", "Closed", "Content", "Item", "PictureSet", "Scorer", "Scores",
     "ScoringError", "Share", "Stored", "opened", "passes", "read_columns", "read_scores", "score_all", "score_crewed", "score_node",
-    "score_sets", "score_together", "takes_device",
+    "score_sets", "score_sets_crewed", "score_together", "takes_device",
 ]  # fmt: skip

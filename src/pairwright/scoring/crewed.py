@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pairwright import plugins
@@ -11,7 +11,7 @@ from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
 from pairwright.scoring.pictures import Chosen, Stored
 from pairwright.scoring.scorer import Scorer
-from pairwright.scoring.together import fill, score_together
+from pairwright.scoring.together import fill, passes, score_together
 from pairwright.store import Node, Store
 
 
@@ -36,6 +36,28 @@ def score_crewed(
                 task.advance(sizes[shard])
     # Nothing is left to score: this says of each result what is in it, and that it is complete.
     return score_together(store, pictures, scorers, progress=progress)
+
+
+def score_sets_crewed(
+    store: Store,
+    sets: Mapping[str, Stored],
+    rewards: Sequence[Plugin],
+    crew: Crew,
+    *,
+    batch: int = 32,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> dict[str, list[Node]]:
+    """As :func:`pairwright.scoring.score_sets`, by the workers of an engine; ``device`` is what each of them is told.
+
+    Raises:
+        EngineError, ValueError, StoreError: as :func:`score_crewed`.
+    """
+    scorers = [Scorer(each, batch, device, progress) for each in rewards]
+    for group in passes(scorers):
+        for pictures in sets.values():
+            score_crewed(store, pictures, group, crew, progress)
+    return {label: [each.at(store, pictures) for each in scorers] for label, pictures in sets.items()}
 
 
 def _pieces(pictures: Chosen | Stored, shards: Sequence[int]) -> Iterator[Piece]:
