@@ -41,7 +41,8 @@ def corner(number: int, side: int = 64) -> Edit:
     return Edit(pictures.picture(number, side, side), "A Rose", seed=number + 3, mask=mask)
 
 
-def own(model, edit: Edit) -> torch.Tensor:
+def own(model, edit: Edit):
+    """The photograph's latents."""
     vae = model.pipe.vae
     with torch.no_grad():
         return vae.encode(edit.picture.tensor[None] * 2 - 1).latent_dist.mode() * vae.config.scaling_factor
@@ -89,8 +90,12 @@ def test_what_is_kept_is_put_back_at_every_step_noised_to_where_the_sampling_is(
         seen.append((given[:1].clone(), int(more["timestep"][0])))
         return forward(given, **more)
 
+    def ended(latents):
+        ends.append(latents)
+        return decode(latents)
+
     monkeypatch.setattr(model.pipe.transformer, "forward", watched)
-    monkeypatch.setattr(model.pipe.vae, "decode", lambda latents: (ends.append(latents), decode(latents))[1])
+    monkeypatch.setattr(model.pipe.vae, "decode", ended)
     model.edit([edit])
     noise = torch.randn((4, 16, 16), generator=torch.Generator().manual_seed(edit.seed))[None]
     train = model.pipe.scheduler.alphas_cumprod
@@ -111,9 +116,12 @@ def test_less_strength_starts_from_the_photograph_and_takes_fewer_steps(folder, 
     model = built(folder, steps=4, strength=0.5)
     seen = []
     forward = model.pipe.transformer.forward
-    monkeypatch.setattr(
-        model.pipe.transformer, "forward", lambda given, **more: (seen.append(given[:1].clone()), forward(given, **more))[1]
-    )
+
+    def watched(given, **more):
+        seen.append(given[:1].clone())
+        return forward(given, **more)
+
+    monkeypatch.setattr(model.pipe.transformer, "forward", watched)
     edit = corner(1)
     (weak,) = model.edit([edit])
     assert len(seen) == 2

@@ -58,9 +58,9 @@ def same(one: Picture | Rejected, whole: Picture | Rejected) -> bool:
 @pytest.mark.parametrize(("name", "make"), [("imagefolder", folder_of), ("webdataset", tars_of)])
 def test_parts_together_give_every_item_in_order(name, make, size: int, tmp_path: Path) -> None:
     source = plugins.load("sources", name, path=str(make(tmp_path)))
-    assert isinstance(source, Divisible)
     whole = list(source)
-    parts = [source.part(start, min(start + size, len(source))) for start in range(0, len(source), size)]
+    assert isinstance(source, Divisible)
+    parts = [source.part(start, min(start + size, len(whole))) for start in range(0, len(whole), size)]
     items = [item for part in parts for item in pickle.loads(pickle.dumps(part)).alone()]
     assert len(items) == len(whole) == 7
     assert all(same(*each) for each in zip(items, whole, strict=True))

@@ -50,9 +50,12 @@ def test_what_is_changed_elsewhere_changes_the_fingerprint_and_nothing_is_read_f
     store = type(upath.UPath(place).fs)
     read: list[str] = []
     plain = store.cat_file
-    monkeypatch.setattr(
-        store, "cat_file", lambda self, path, *rest, **more: (read.append(path), plain(self, path, *rest, **more))[1]
-    )
+
+    def watched(self, path, *rest, **more):
+        read.append(path)
+        return plain(self, path, *rest, **more)
+
+    monkeypatch.setattr(store, "cat_file", watched)
     first = plugins.load("sources", "imagefolder", path=place)
     assert first.fingerprint() == plugins.load("sources", "imagefolder", path=place).fingerprint()
     assert not [path for path in read if path.endswith(".png")]
