@@ -15,15 +15,14 @@ from . import layouts
 from .captions import Traits, caption, thinned
 from .classifier import GROUPS, UNKNOWN, group_places, targets
 from .classifier import PLAN as CLASSIFIER
-from .data import Data
 from .degradations import broken, degraded
 from .fakes import Fakes
 from .scorers import IMAGEREWARD, chooser_for, clip_pixels, contradicted
 from .training import Plan, Run, forwards, train
 
-REWARD_PLAN = Plan("imagereward_refined", "judge", 900, 16, 3e-4, ema=0.99, warmup=50, weight_decay=0.05, save_every=75)
-CLASSIFIER_PLAN = Plan("classifier_refined", "judge", 1600, 40, 5e-4, ema=0.998, warmup=50, weight_decay=0.1)
-DOUBT = {"photograph": 0.05, "round trip": 0.15, "faulty": 0.4, "repaint": 0.5, "sample": 0.5}
+REWARD_PLAN = Plan("imagereward_refined", "judge", 1200, 16, 3e-4, ema=0.99, warmup=50, weight_decay=0.05, save_every=75)
+CLASSIFIER_PLAN = Plan("classifier_refined", "judge", 3000, 40, 1e-3, ema=0.998, warmup=50, weight_decay=0.1)
+DOUBT = {"photograph": 0.05, "round trip": 0.25, "faulty": 0.4, "repaint": 0.6, "sample": 0.75}
 """How much of its certainty the classifier is taught to keep back, by what it is shown: a label that it would give to a
 photograph it must not give as surely to a picture that is none."""
 SHIFT = 4
@@ -47,16 +46,14 @@ def moved(lists: Tensor, generator: Generator) -> Tensor:
     return torch.stack(results, 1)
 
 
-def ranked_loss(
-    network: layouts.RewardModel, tokenizer: BertTokenizer, fakes: Fakes, seen: list[Traits], plan: Plan, generator: Generator
-) -> Tensor:
-    """Bradley-Terry over lists: photograph, round trip, sample, faulty sample; photograph over repaint and over its worse.
+def ranked_loss(network: layouts.RewardModel, tokenizer: BertTokenizer, fakes: Fakes, plan: Plan, generator: Generator) -> Tensor:
+    """Bradley-Terry: photograph, round trip, sample, faulty sample; photograph over repaint and over its worse.
 
     A wrong caption is below the right one, for photographs and for round trips.
     """
     chooser = chooser_for(generator)
-    rows = torch.randint(len(seen), (plan.batch,), generator=generator)
-    said = [thinned(seen[int(row)], chooser) for row in rows]
+    rows = torch.randint(len(fakes.traits), (plan.batch,), generator=generator)
+    said = [thinned(fakes.traits[int(row)], chooser) for row in rows]
     right = [caption(traits) for traits in said]
     wrong = [caption(contradicted(traits, chooser)) for traits in said]
     kinds = [fakes.photographs[rows], fakes.round_trips[rows], drawn(fakes.samples, rows, generator)]
@@ -69,21 +66,21 @@ def ranked_loss(
         states = network.vision(clip_pixels(pictures)).last_hidden_state
         rewards = network.judge(torch.cat((states, states[: 2 * plan.batch])), texts).float()
     photograph, trip, sampled, repaint, faulty, bad, photograph_wrong, trip_wrong = rewards.chunk(8)
+    # Of all photographs with one another: rewards of different captions shall be comparable, so that their means are.
     order = [(photograph, trip), (trip, sampled), (sampled, bad), (photograph, repaint), (photograph, faulty)]
-    order += [(photograph, photograph_wrong), (trip, trip_wrong)]
-    losses = [-functional.logsigmoid(better - lower).mean() for better, lower in order]
+    losses = [-functional.logsigmoid(better.unsqueeze(1) - lower).mean() for better, lower in order]
+    losses += [-functional.logsigmoid(told - lie).mean() for told, lie in ((photograph, photograph_wrong), (trip, trip_wrong))]
     scale = torch.cat((photograph, sampled, repaint)).square().mean()
     return torch.stack(losses).sum() + 0.005 * scale
 
 
-def refine_imagereward(data: Data, tokenizer: BertTokenizer, fakes: Fakes, folder: Path) -> Run:
+def refine_imagereward(tokenizer: BertTokenizer, fakes: Fakes, folder: Path) -> Run:
     """Go on from the trained scorer."""
     torch.manual_seed(REWARD_PLAN.seed)
     network = layouts.RewardModel(len(tokenizer) + 2)
     network.load_state_dict(torch.load(folder / f"{IMAGEREWARD.name}.pt", weights_only=True)["average"])
     run = Run(REWARD_PLAN, network, folder)
-    seen = [data.traits[index] for index in data.photographs.indices(REWARD_PLAN.split)]
-    train(run, lambda generator: ranked_loss(network, tokenizer, fakes, seen, run.plan, generator))
+    train(run, lambda generator: ranked_loss(network, tokenizer, fakes, run.plan, generator))
     return run
 
 
@@ -101,25 +98,24 @@ def doubtful_loss(logits: Tensor, traits: list[Traits], doubt: Tensor) -> Tensor
     return torch.stack(losses).sum()
 
 
-def refine_classifier(data: Data, fakes: Fakes, folder: Path) -> Run:
+def refine_classifier(fakes: Fakes, folder: Path) -> Run:
     """Go on from the trained classifier."""
     torch.manual_seed(CLASSIFIER_PLAN.seed)
     network = layouts.classifier().to(memory_format=torch.channels_last)
     network.load_state_dict(torch.load(folder / f"{CLASSIFIER.name}.pt", weights_only=True)["average"])
     run = Run(CLASSIFIER_PLAN, network, folder)
-    seen = [data.traits[index] for index in data.photographs.indices(CLASSIFIER_PLAN.split)]
     each = CLASSIFIER_PLAN.batch // len(DOUBT)
     doubt = torch.tensor(list(DOUBT.values())).repeat_interleave(each)
 
     def loss(generator: Generator) -> Tensor:
-        rows = torch.randint(len(seen), (each,), generator=generator)
+        rows = torch.randint(len(fakes.traits), (each,), generator=generator)
         kinds = [fakes.photographs[rows], fakes.round_trips[rows]]
         kinds += [drawn(fakes.repaints, rows, generator), drawn(fakes.samples, rows, generator)]
         photograph, trip, repaint, sampled = moved(torch.stack(kinds), generator)
         images = torch.cat((photograph, trip, degraded(photograph, generator), repaint, sampled))
         with forwards():
             logits = network((2 * images - 1).contiguous(memory_format=torch.channels_last)).logits.float()
-        return doubtful_loss(logits, [seen[int(row)] for row in rows] * len(DOUBT), doubt)
+        return doubtful_loss(logits, [fakes.traits[int(row)] for row in rows] * len(DOUBT), doubt)
 
     train(run, loss)
     return run

@@ -86,10 +86,9 @@ class Workshop:
         diffusion.averaged(network, torch.load(self.work / "controlnet.pt", weights_only=True)["average"])
         return network
 
-    def fakes(self, split: str, most: int | None = None) -> Fakes:
-        """What the pack's models paint of a split."""
-        painters = Painters(self.base(), self.inpainting(), self.vae(), self.text)
-        return make_fakes(painters, self.data, split, self.work, most=most)
+    def fakes(self) -> Fakes:
+        """What the pack's models paint of the judges' photographs."""
+        return make_fakes(Painters(self.base(), self.vae(), self.text, self.out), self.data, "judge", self.work)
 
 
 def make_autoencoder(shop: Workshop) -> None:
@@ -126,7 +125,7 @@ def make_imagereward(shop: Workshop) -> None:
 
 def refine_imagereward(shop: Workshop) -> None:
     """Show it what the pack's models paint."""
-    run = judging.refine_imagereward(shop.data, shop.bert_tokenizer, shop.fakes("judge"), shop.work)
+    run = judging.refine_imagereward(shop.bert_tokenizer, shop.fakes(), shop.work)
     export_imagereward(shop, run)
 
 
@@ -146,7 +145,7 @@ def make_classifier(shop: Workshop) -> None:
 
 def refine_classifier(shop: Workshop) -> None:
     """Show it what the pack's models paint."""
-    export_classifier(shop, judging.refine_classifier(shop.data, shop.fakes("judge"), shop.work))
+    export_classifier(shop, judging.refine_classifier(shop.fakes(), shop.work))
 
 
 def export_classifier(shop: Workshop, run: Run) -> None:
