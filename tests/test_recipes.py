@@ -147,9 +147,33 @@ def test_every_row_of_the_tables_has_a_recipe() -> None:
         "realalign/table3-sft", "realalign/table3-stage1", "realalign/table3-stage2", "realalign/table3-both",
         "realalign/table4-sd15-inpainting", "realalign/table4-sd35-inpainting", "realalign/table4-sd15-text2image",
         "realalign/table6-none", "realalign/table6-colour", "realalign/table6-gap", "realalign/table6-all",
-        "rpo/table1-sd15-dpo", "rpo/table1-sd15-rpo", "rpo/table1-sdxl-dpo", "rpo/table1-sdxl-rpo",
+        *(f"rpo/table1-{family}-{row}" for family in ("sd15", "sdxl") for row in ("dpo", "imagereward", "rpo", "both")),
     }  # fmt: skip
     assert rows <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_rows_of_the_second_paper_differ_in_what_they_say(family: str) -> None:
+    rows = {row: steps(f"rpo/table1-{family}-{row}") for row in ("dpo", "imagereward", "rpo", "both")}
+    base = {"sd15": SD15, "sdxl": SDXL}[family]
+    published = {"sd15": "mhdang/dpo-sd1.5-text2image-v1", "sdxl": "mhdang/dpo-sdxl-text2image-v1"}[family]
+    for row, chosen in rows.items():
+        assert chosen["pairs"].source.options["limit"] == 100_000
+        assert (chosen["pairs"].relabel is not None) == (row == "imagereward")
+        assert chosen["aligned"].start.base == base
+        assert chosen["aligned"].start.layers == ((published,) if row in {"rpo", "both"} else ())
+        assert chosen["aligned"].reference == "start"
+        assert set(chosen["pictures"].models) >= {"Diffusion-DPO", "aligned"}
+    inputs = {
+        row: next(step.inputs for step in recipe.load(f"rpo/table1-{family}-{row}")[0].steps if step.name == "aligned")
+        for row in rows
+    }
+    assert inputs == {"dpo": ("pairs",), "imagereward": ("pairs",), "rpo": ("rich",), "both": ("pairs", "rich")}
+    assert rows["both"]["aligned"].mix == {"pairs": 0.5, "rich": 0.5}
+    rich = rows["rpo"]["rich"]
+    assert (rich.side, rich.critic.name, rich.instructor.name) == ("winner", "llava_critic", "qwen2_5_vl")
+    assert (rich.editor.name, rich.reward.name, rich.flips) == ("controlnet", "imagereward", True)
+    assert rich.editor.options.get("model", SD15) == base, "pairs are edited by a model of the family that is trained"
 
 
 @pytest.mark.parametrize("name", [each for each in SHIPPED if each.startswith("realalign")])
@@ -245,6 +269,8 @@ class World:
 
     store: Store
     pairs: Node
+    edits: Node
+    """What stands for the pairs of a second step."""
     known: dict[str, str]
     """Miniature by hub id."""
 
@@ -267,7 +293,8 @@ class World:
             small = {"steps": 2, "batch": 2, "micro_batch": 2, "checkpoint_every": 2, "device": "cpu"}
             small |= {"ema_every": min(step.options.ema_every, 2)}
             swapped = {"start": self.model(said["start"]), "reference": self.model(said["reference"])}
-            inputs = {"pairs": self.pairs, **{each: nodes[each] for each in step.inputs if each in nodes}}
+            sets = {"pairs": self.pairs} | ({name: self.edits for name in step.options.mix if name != "pairs"})
+            inputs = {**sets, **{each: nodes[each] for each in step.inputs if each in nodes}}
             options = Train.model_validate({**said, **small, **swapped})
             nodes[step.name] = train(options, Context(self.store, inputs))
         return nodes
@@ -287,7 +314,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     }
     known["tiny:base"] = known[SD15]
     store = Store(folder / "runs")
-    return World(store, write_pairs(store, 4), {name: str(path) for name, path in known.items()})
+    return World(store, write_pairs(store, 4), write_pairs(store, 2, seed=1), {name: str(path) for name, path in known.items()})
 
 
 def write_peft(folder: Path) -> Path:

@@ -76,6 +76,9 @@ def test_a_sweep_has_a_table_with_a_row_for_each_run(name: str) -> None:
     for each in found:
         assert each.row is not None
         assert recipe.parse(each.document()).row == each.row
+        if all(step.verb != "compare" for step in each.steps):
+            assert any(step.verb == "feedback" for step in each.steps), "a table of models or of edits"
+            continue
         models = [step.options.models for step in each.steps if step.verb == "generate"][-1]  # type: ignore[attr-defined]
         assert each.row.table.model in {None, *models}
         assert set(each.row.table.also) <= set(models)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,7 @@ __all__ = [
     "decode",
     "encode",
     "file_bytes",
+    "fitted",
     "from_tensor",
     "read",
     "suffix",
@@ -150,6 +152,14 @@ def from_tensor(tensor: torch.Tensor) -> Image.Image:
     if bool(values.isnan().any()):
         raise ValueError("the picture has NaN in it")
     return Image.fromarray(values.clamp(0, 1).mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+
+
+def fitted(picture: Picture, resolution: int) -> Picture:
+    """The centre of a picture, under an id of its own; a picture that fits stays as it is, bytes and all."""
+    if picture.image.size == (resolution, resolution):
+        return picture
+    data = encode(crop(picture.image, resolution, 0, picture.id))
+    return replace(picture, id=content_id(f"{picture.id}/{resolution}".encode()), data=data)
 
 
 def crop(image: Image.Image, resolution: int, view: int, key: str) -> Image.Image:

@@ -22,7 +22,7 @@ from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.options import Import
 from pairwright.protocols import PairSource, Reward, Row
-from pairwright.records import Pair, Picture, Prompt, Rejected, Unscored
+from pairwright.records import Pair, Prompt, Rejected, Unscored
 from pairwright.selection import Funnel
 from pairwright.store import Node
 
@@ -180,12 +180,4 @@ def _fitted(pair: Pair, resolution: int | None) -> Pair:
     if mask is not None and mask.shape != (resolution, resolution):
         grey = Image.fromarray(np.rint(mask * 255).astype(np.uint8))
         mask = np.asarray(images.crop(grey, resolution, 0, pair.id), dtype=np.float32) / 255
-    return replace(pair, winner=_picture(pair.winner, resolution), loser=_picture(pair.loser, resolution), mask=mask)
-
-
-def _picture(found: Picture, resolution: int) -> Picture:
-    """The centre of a picture, under an id of its own; a picture that fits stays as it is, bytes and all."""
-    if found.image.size == (resolution, resolution):
-        return found
-    data = images.encode(images.crop(found.image, resolution, 0, found.id))
-    return replace(found, id=images.content_id(f"{found.id}/{resolution}".encode()), data=data)
+    return replace(pair, winner=images.fitted(pair.winner, resolution), loser=images.fitted(pair.loser, resolution), mask=mask)

@@ -29,7 +29,7 @@ from .training import Plan, Run, train
 from .traits import framing
 from .views import crops, cut, near_crops, pick
 
-PLAN = Plan("controlnet", "base", 1600, 16, 5e-4, ema=0.995)
+PLAN = Plan("controlnet", "base", 1200, 16, 5e-4, ema=0.995)
 DYED, WHOLE, COARSE, WARPED = 0.75, 0.2, 0.5, 0.7
 """Shares of the pictures; `WHOLE` is of those that are dyed."""
 REACH = 0.12

@@ -17,6 +17,7 @@ from torch import Tensor
 from pairwright import seeds
 from pairwright.diffusion.encodings import Encoded, chunks
 from pairwright.diffusion.families import Condition
+from pairwright.diffusion.mixing import Mix
 from pairwright.diffusion.objectives import focus_weight
 from pairwright.diffusion.processes import Process
 from pairwright.diffusion.replay import Replay, Use, timesteps
@@ -97,6 +98,8 @@ class Batches:
     """Where in the pictures the errors are measured."""
     replay: Replay | None = None
     """Which of DRO's trajectories a step's samples use, where one serves several; None: each sample has one of its own."""
+    mix: Mix | None = None
+    """How samples are drawn where the pairs are of several sets."""
     rank: int = 0
     """Which of the processes that share each step this is."""
     ranks: int = 1
@@ -119,9 +122,9 @@ class Batches:
             yield self._batch(part)
 
     def _batch(self, uses: Sequence[Use]) -> Batch:
-        count = len(self.encoded.ids)
-        rows = [permutation(count, self.seed, use.place // count)[use.place % count] for use in uses]
-        trajectories = tuple(f"{self.encoded.ids[row]}#{use.place // count}" for row, use in zip(rows, uses, strict=True))
+        drawn = [self._sample(use.place) for use in uses]
+        rows = [row for row, _ in drawn]
+        trajectories = tuple(f"{self.encoded.ids[row]}#{number}" for row, number in drawn)
         names = tuple(use.key(trajectory) for trajectory, use in zip(trajectories, uses, strict=True))
         flips = [self.flips and seeds.uniform(self.seed, "flip", name) < 0.5 for name in names]
         dropped = [seeds.uniform(self.seed, "dropout", name) < self.dropout for name in trajectories]
@@ -138,6 +141,13 @@ class Batches:
             uses=tuple(uses) if self.replay else (),
             shared=trajectories if self.replay else (),
         )
+
+    def _sample(self, place: int) -> tuple[int, int]:
+        """Its row, and the pass."""
+        if self.mix is not None:
+            return self.mix.sample(place, self.seed)
+        count = len(self.encoded.ids)
+        return permutation(count, self.seed, place // count)[place % count], place // count
 
     def _timesteps(self, trajectories: Sequence[str], uses: Sequence[Use]) -> Tensor:
         if self.replay:

@@ -6,9 +6,11 @@ and base shares them. Autoencoder and text encoder are in memory only while some
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import cached_property
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -45,9 +47,14 @@ class Latents:
 
     shards: tuple[Tensor, ...]
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        return _starts(self.shards)
+
     def take(self, rows: Sequence[int], flips: Sequence[bool]) -> Tensor:
         """``[b, c, h, w]``."""
-        return torch.stack([self.shards[row // SHARD][row % SHARD, int(flip)] for row, flip in zip(rows, flips, strict=True)])
+        places = [_place(self._starts, row) for row in rows]
+        return torch.stack([self.shards[shard][row, int(flip)] for (shard, row), flip in zip(places, flips, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,52 @@ class Encoded:
     nodes: tuple[Node, ...] = ()
     """Where all this lies in the store."""
 
+    @cached_property
+    def _starts(self) -> list[int]:
+        return _starts(self.conditions)
+
     def condition(self, rows: Sequence[int], dropped: Sequence[bool]) -> Condition:
         """What the network is told of pairs; dropped captions are the empty prompt."""
-        places = [0 if drop else self.captions[row] for row, drop in zip(rows, dropped, strict=True)]
-        return Condition.cat([self.conditions[place // SHARD][slice(place % SHARD, place % SHARD + 1)] for place in places])
+        captions = [0 if drop else self.captions[row] for row, drop in zip(rows, dropped, strict=True)]
+        places = [_place(self._starts, caption) for caption in captions]
+        return Condition.cat([self.conditions[shard][slice(row, row + 1)] for shard, row in places])
+
+
+def joined(sets: Sequence[Encoded]) -> Encoded:
+    """Several sets, one after the other, as one.
+
+    Raises:
+        EncodingError: their pictures differ in size.
+    """
+    if len({each.resolution for each in sets}) > 1:
+        said = " and ".join(str(each.resolution) for each in sets)
+        raise EncodingError(f"the sets of pairs have {said} pixels a side; set 'resolution'")
+    captions: list[int] = []
+    conditions: list[Condition] = []
+    for each in sets:
+        told = sum(map(len, conditions))
+        captions += [told + row for row in each.captions]
+        conditions += each.conditions
+    return Encoded(
+        # Numbered: two sets may hold a pair of one name, and each draws its own noise.
+        ids=tuple(f"{number}/{name}" for number, each in enumerate(sets) for name in each.ids),
+        captions=tuple(captions),
+        conditions=tuple(conditions),
+        sides={side: Latents(tuple(shard for each in sets for shard in each.sides[side].shards)) for side in sets[0].sides},
+        resolution=sets[0].resolution,
+        nodes=tuple(node for each in sets for node in each.nodes),
+    )
+
+
+def _starts(shards: Sequence[Tensor | Condition]) -> list[int]:
+    """The first row of each shard."""
+    return [0, *accumulate(len(shard) for shard in shards)][:-1]
+
+
+def _place(starts: Sequence[int], row: int) -> tuple[int, int]:
+    """A row's shard, and its row there. Where sets are joined, a shard in the middle may be shorter."""
+    shard = bisect_right(starts, row) - 1
+    return shard, row - starts[shard]
 
 
 def encode(

@@ -40,7 +40,7 @@ def feedback(options: Feedback, context: Context) -> Node:
 
     Args:
         options: critic, instructor, editor and label; see :class:`pairwright.options.Feedback`.
-        context: ``inputs`` holds one step with pairs, or with pictures of a model.
+        context: ``inputs`` holds one step with pairs, or with pictures of a model; none where ``options.source`` names a source.
 
     Returns:
         a node with the tables ``data`` (:data:`~pairwright.tables.PAIRS`) and ``rejected``. Its summary holds the funnel, the
@@ -73,7 +73,7 @@ def feedback(options: Feedback, context: Context) -> Node:
 def _meaning(options: Feedback) -> dict[str, Any]:
     """The options with every plug-in's defaults and weights."""
     said = options.meaning()
-    for name in ("side", "model", "limit"):
+    for name in ("source", "resolution", "side", "model", "limit"):
         del said[name]  # the originals stand by themselves
     said["critic"] = resolve.meaning("critics", options.critic) if options.critic else None
     said["instructor"] = resolve.meaning("instructors", options.instructor)

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from pairwright import images, seeds
 from pairwright.context import Context
 from pairwright.errors import Explained
+from pairwright.feedback.fetching import CREDIT, fetched, own
 from pairwright.options import Feedback
 from pairwright.records import Picture, Rejected
 from pairwright.store import Node, open_shard
@@ -20,7 +21,6 @@ from pairwright.suggestions import hint
 
 ITEMS_PER_SHARD = 32
 """Of every step of the road: shard ``i`` of each holds the same pictures in the same order."""
-CREDIT = ("license", "author", "source", "file")
 
 
 class FeedbackError(Explained, RuntimeError):
@@ -54,7 +54,7 @@ class Originals:
     """Of its table."""
     items: tuple[Item, ...]
     rejected: tuple[Rejected, ...]
-    """Pictures that were met with the same prompt before."""
+    """Pictures that were met with the same prompt before, and what a source could not give."""
 
     @classmethod
     def of(cls, options: Feedback, context: Context) -> Originals:
@@ -65,7 +65,7 @@ class Originals:
         """
         node, column = _source(options, context)
         found: dict[str, Item] = {}
-        rejected = []
+        rejected = [Rejected(**row) for row in node.rows("rejected")] if options.source else []
         for item in _items(node, column):
             if item.id in found:
                 rejected.append(Rejected(item.id, "read", "the same picture and prompt as an earlier one"))
@@ -114,6 +114,10 @@ class Originals:
 
 
 def _source(options: Feedback, context: Context) -> tuple[Node, str]:
+    if options.source is not None:
+        if context.inputs:
+            raise FeedbackError(f"the pictures come from {options.source.name!r}; leave out either source or 'from'")
+        return fetched(options, context), "image"
     found: dict[str, tuple[Node, str]] = {}
     for name, node in context.inputs.items():
         if (node.path / "models.json").exists():
@@ -155,5 +159,4 @@ def _items(node: Node, column: str) -> list[Item]:
 def _provenance(said: Mapping[str, Any], column: str) -> dict[str, str]:
     if column == "image":
         return {str(name): str(value) for name, value in said.items()}
-    prefix = f"{column}_"
-    return {name.removeprefix(prefix): str(value) for name, value in said.items() if name.startswith(prefix)}
+    return own(said, column)

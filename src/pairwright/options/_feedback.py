@@ -16,6 +16,7 @@ from pairwright.options._base import (
     PerturbationPlugin,
     Plugin,
     RewardPlugin,
+    SourcePlugin,
     execution,
 )
 
@@ -23,6 +24,12 @@ from pairwright.options._base import (
 class Feedback(Options):
     """Rich feedback: critique a picture, instruct an editor, edit, and label original and edited picture."""
 
+    source: Annotated[SourcePlugin | None, FALSE_IS_NONE] = None
+    """Pictures straight from a source instead of a step: the sides of pairs (Pick-a-Pic), or found pictures with captions
+    (``richhf``). What is not to be improved need not be imported."""
+    resolution: Annotated[int | None, FALSE_IS_NONE] = Field(512, ge=32, le=8192)
+    """Of ``source``: side in pixels, as ``import`` makes it; pictures with a short side below half of it are rejected. false:
+    every picture stays as it is."""
     side: Literal["winner", "loser"] = "winner"
     """Which pictures of existing pairs are improved."""
     model: str | None = None

@@ -103,6 +103,9 @@ class Train(Options):
     reference: Model | Literal["start", "base"] = "start"
     """What the policy is measured against: ``start``, the model as training starts, its LoRAs included; ``base``, the public
     base below it; or any model, such as another run's step (``runs/<run>/<step>``, ``...@step-00000800``)."""
+    mix: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Of several sets of pairs: each step's share of the samples, such as ``{ human = 0.5, rich = 0.5 }``. Every pair comes at
+    least once per pass; a small set with a large share comes more often."""
     steps: int = Field(1000, ge=1)
     """Optimiser steps."""
     batch: int = Field(256, ge=1)
@@ -171,7 +174,7 @@ class Train(Options):
         return {name: value for name, value in super().meaning().items() if name not in self._unread()}
 
     def _unread(self) -> set[str]:
-        unread = {"lora"} if self.method == "full" else set()
+        unread = ({"lora"} if self.method == "full" else set()) | (set() if self.mix else {"mix"})
         if self.paired:
             return unread | {"margin", "rollout"}
         unread |= {"beta", *_OF_PAIRS}

@@ -12,12 +12,14 @@ from typing import Any
 from pairwright import catalogue, models, options, places, plugins
 from pairwright.errors import Explained
 from pairwright.literals import option
-from pairwright.options import Curate, Generate, Import, Plugin, Train
+from pairwright.options import Curate, Feedback, Generate, Import, Plugin, Train
 from pairwright.plan import costs
 from pairwright.protocols import PairSource
 from pairwright.recipe import Recipe, Step
 from pairwright.store import Store
 
+PAIRS = (Curate, Import, Feedback)
+"""Options of the steps that make pairs."""
 PAIRS_PER_CANDIDATE = 0.4
 """Share of repaints that pass the gap in the paper (4,041 of 10,475); what is assumed where a gap has a fixed threshold."""
 
@@ -121,9 +123,14 @@ class Graph:
 
         return self._count(step, count)
 
+    def _found(self, step: Step) -> int | None:
+        """How many pictures the source of a feedback step lists: of pairs one side each."""
+        return self._count(step, lambda source: source.pair_count() if isinstance(source, PairSource) else len(source))
+
     def _count(self, step: Step, count: Callable[[Any], int]) -> int | None:
-        assert isinstance(step.options, Curate | Import)
+        assert isinstance(step.options, Curate | Import | Feedback)
         source = step.options.source
+        assert source is not None
         try:
             return count(plugins.load("sources", source.name, **source.options))
         except Explained as error:
@@ -133,14 +140,22 @@ class Graph:
         return None
 
     def pairs(self, step: Step) -> int | None:
-        """How many pairs a step works with, at most."""
-        for name in step.inputs:
-            chosen = self.steps[name].options
-            if isinstance(chosen, Curate):
-                return chosen.keep.top if chosen.keep else None
-            if isinstance(chosen, Import):
-                return self.brought(self.steps[name])
-        return None
+        """How many pairs a step works with, at most: of all its inputs that make pairs."""
+        found = [self._made(self.steps[name]) for name in step.inputs if isinstance(self.steps[name].options, PAIRS)]
+        known = [count for count in found if count is not None]
+        return sum(known) if known and len(known) == len(found) else None
+
+    def _made(self, step: Step) -> int | None:
+        chosen = step.options
+        if isinstance(chosen, Curate):
+            return chosen.keep.top if chosen.keep else None
+        return self.brought(step) if isinstance(chosen, Import) else self.originals(step)
+
+    def originals(self, step: Step) -> int | None:
+        """How many pictures a feedback step improves, at most."""
+        assert isinstance(step.options, Feedback)
+        count = self._found(step) if step.options.source else self.pairs(step) or self.pictures(step)
+        return count if count is None or step.options.limit is None else min(count, step.options.limit)
 
     def prompts(self, step: Step) -> int | None:
         """How many prompts a generate step has; None where only the run will tell."""

@@ -236,7 +236,7 @@ def resolution(step: Step, graph: Graph) -> int:
 
 def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
     """Calls of critic, instructor and editor, at most; how long words take nobody knows beforehand."""
-    count = originals(step, graph)
+    count = graph.originals(step)
     shown = "an unknown number of" if count is None else f"at most {count:,}"
     steps = ("critiques, " if chosen.critic else "") + "instructions and edits"
     return Work(unknown="how many words a model answers", said=[f"{shown} pictures: as many {steps}"])
@@ -245,20 +245,12 @@ def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
 def contests(step: Step, chosen: Editors, graph: Graph) -> Work:
     """Two calls of the judge, one for each order, for every picture that two steps have edited."""
     sides = [found for name in step.inputs if isinstance(found := graph.steps[name].options, Feedback)]
-    counts = [count for name in step.inputs if (count := originals(graph.steps[name], graph)) is not None]
+    counts = [count for name in step.inputs if (count := graph.originals(graph.steps[name])) is not None]
     met = len(sides) * (len(sides) - 1) // 2
     if len(counts) < len(sides):
         return Work(unknown="the number of pictures")
     each = min([*counts, *([chosen.limit] if chosen.limit else [])], default=0)
     return Work(unknown="how many words a model answers", said=[f"at most {each * met * 2:,} calls of {chosen.judge.name}"])
-
-
-def originals(step: Step, graph: Graph) -> int | None:
-    """How many pictures a feedback step improves, at most."""
-    chosen = step.options
-    assert isinstance(chosen, Feedback)
-    count = graph.pairs(step) or graph.pictures(step)
-    return count if count is None or chosen.limit is None else min(count, chosen.limit)
 
 
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:

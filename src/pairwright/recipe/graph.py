@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pydantic import BaseModel
 
 from pairwright import wording
-from pairwright.options import Compare, Generate, Model, PromptSet
+from pairwright.options import Compare, Generate, Model, PromptSet, Train
 from pairwright.recipe.files import RecipeError
 from pairwright.recipe.steps import Step
 from pairwright.suggestions import hint
@@ -36,15 +36,32 @@ def check_inputs(ordered_steps: Sequence[Step], where: str) -> None:
 
 
 def _check_step(step: Step, steps: Mapping[str, Step], where: str) -> None:
-    needed = _NEEDS.get(step.verb)
+    needed = None if getattr(step.options, "source", None) else _NEEDS.get(step.verb)
     if needed and not any(steps[name].verb in needed for name in step.inputs):
         known = [name for name, each in steps.items() if each.verb in needed]
         raise RecipeError(f"{where}: step.{step.name}.from: {step.verb} needs a {wording.either(needed)} step." + hint("", known))
+    if isinstance(step.options, Train):
+        _check_mix(step, step.options.mix, steps, where)
     if isinstance(step.options, Compare) and step.options.baseline is not None:
         labels = _labels(step, steps)
         if labels and step.options.baseline not in labels:
             place = f"{where}: step.{step.name}.baseline"
             raise RecipeError(f"{place}: no model is called {step.options.baseline!r}." + hint(step.options.baseline, labels))
+
+
+def _check_mix(step: Step, mix: Mapping[str, float], steps: Mapping[str, Step], where: str) -> None:
+    made = [name for name in step.inputs if steps[name].verb in _PAIRS]
+    if not mix and len(made) > 1:
+        raise RecipeError(
+            f"{where}: step.{step.name}.from: {wording.either(made).replace(' or ', ' and ')} are several sets of pairs; "
+            f"say how much of each, such as mix = {{ {', '.join(f'{name} = 1' for name in made)} }}"
+        )
+    for name in mix:
+        if name not in made:
+            raise RecipeError(f"{where}: step.{step.name}.mix: {name!r} is no step with pairs in 'from'." + hint(name, made))
+    left = [name for name in made if mix and name not in mix]
+    if left:
+        raise RecipeError(f"{where}: step.{step.name}.mix: {left[0]!r} is in 'from' and has no share; give it one, or leave it out")
 
 
 def _labels(step: Step, steps: Mapping[str, Step]) -> list[str]:

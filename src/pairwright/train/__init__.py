@@ -33,13 +33,14 @@ def train(options: Train, context: Context) -> Node:
 
     Args:
         options: objective, start, reference and everything else; see :class:`pairwright.options.Train`.
-        context: ``inputs`` holds one step that made pairs, and the step that ``options.start`` names, if it names one.
+        context: ``inputs`` holds one step that made pairs, or those that ``options.mix`` names, and the step that ``options.start``
+            names, if it names one.
 
     Returns:
         The node of what was trained.
 
     Raises:
-        TrainError: there are no pairs among the inputs, or several sets.
+        TrainError: there are no pairs among the inputs, or several sets and no proportions.
         TrackerError: ``report_to`` names a library that is not installed.
         ModelError: a model that is not found or does not fit.
         EncodingError: pairs that cannot be encoded as they are.
@@ -49,7 +50,7 @@ def train(options: Train, context: Context) -> Node:
     """
     trackers.check(options.report_to)
     job = Job.of(options, context)
-    node = context.node("train", job.meaning(), [job.pairs.fingerprint])
+    node = context.node("train", job.meaning(), [each.fingerprint for each in job.pairs.values()])
     if node.complete:
         return node
     for text in job.said():
@@ -132,7 +133,7 @@ def _trained(node: Node, options: Train) -> bool:
 def _loop(trainer: Trainer, node: Node, done: Progress, job: Job) -> tuple[Progress, bool]:
     """Train, and write what is to be kept; how far it came, and whether it was stopped there."""
     options, context, said = job.options, job.context, metadata(node, trainer)
-    easel = previews.easel(node, trainer, context, job.pairs)
+    easel = previews.easel(node, trainer, context, next(iter(job.pairs.values())))
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
         written = stack.enter_context(log.opened(node, options, done.steps))

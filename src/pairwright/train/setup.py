@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,12 @@ from pairwright.context import Context
 from pairwright.diffusion import encodings, losers, policy, training
 from pairwright.diffusion.batches import Batches
 from pairwright.diffusion.encodings import Encoded
+from pairwright.diffusion.mixing import Mix
 from pairwright.errors import Explained
 from pairwright.models import ModelRef
 from pairwright.options import Lora, Train
 from pairwright.store import Node
+from pairwright.wording import percent
 
 VERSION = 1
 """Part of the fingerprint; grows when the same options would give other weights."""
@@ -31,7 +34,8 @@ class Job:
 
     options: Train
     context: Context
-    pairs: Node
+    pairs: Mapping[str, Node]
+    """The sets of pairs, by step; several where ``mix`` says how much of each."""
     start: ModelRef
     reference: ModelRef | None
     """None: the start."""
@@ -41,10 +45,10 @@ class Job:
         """Find what the options name.
 
         Raises:
-            TrainError: there are no pairs among the inputs, or several sets; a batch that cannot be shared.
+            TrainError: there are no pairs among the inputs, or several sets and no proportions; a batch that cannot be shared.
             ModelError: a model that is not found or does not fit.
         """
-        pairs = _pairs(context)
+        pairs = _pairs(options, context)
         if options.batch < ranks.count():
             raise TrainError(f"a batch of {options.batch} cannot be shared by {ranks.count()} processes; start fewer")
         plan = losers.replay(options)
@@ -65,6 +69,8 @@ class Job:
             meaning["reference"] = self.reference.identity(self.context.store)
         if self.continues:
             meaning.pop("lora", None)
+        if options := self.options.mix:
+            meaning["mix"] = [options[name] for name in self.pairs]
         return meaning
 
     def said(self) -> list[str]:
@@ -83,6 +89,9 @@ class Job:
         else:
             against = ", ".join([options.reference.base, *options.reference.layers])
         found.append(f"trains {trained}; measured against {against}")
+        if options.mix:
+            total = sum(options.mix.values())
+            found.append("samples: " + ", ".join(f"{percent(options.mix[name] / total)} of {name}" for name in self.pairs))
         if self.continues and options.lora != Lora():
             found.append("lora is not read: the adapter that is continued has its own rank")
         if text := losers.note(options):
@@ -94,15 +103,26 @@ class Job:
         options = self.options
         sides: tuple[encodings.Side, ...] = ("winner", "loser") if options.paired else ("winner",)
         sides += ("mask",) if options.focus.on == "mask" else ()
-        return encodings.encode(
-            self.pairs,
-            self.start,
-            self.context,
-            sides=sides,
-            resolution=options.resolution,
-            flips=options.flips,
-            device=self.device,
-        )
+        found = [
+            encodings.encode(
+                pairs,
+                self.start,
+                self.context,
+                sides=sides,
+                resolution=options.resolution,
+                flips=options.flips,
+                device=self.device,
+            )
+            for pairs in self.pairs.values()
+        ]
+        return found[0] if len(found) == 1 else encodings.joined(found)
+
+    def mix(self) -> Mix | None:
+        """How samples are drawn from several sets."""
+        if not self.options.mix:
+            return None
+        sizes = [sum(1 for _ in node.rows(columns=["id"])) for node in self.pairs.values()]
+        return Mix(tuple(sizes), tuple(self.options.mix[name] for name in self.pairs))
 
     @property
     def device(self) -> Any:
@@ -126,6 +146,7 @@ class Job:
             dropout=options.caption_dropout,
             focus=options.focus,
             replay=losers.replay(options),
+            mix=self.mix(),
             rank=ranks.rank(),
             ranks=ranks.count(),
         )
@@ -143,12 +164,18 @@ def metadata(node: Node, trainer: training.Trainer) -> dict[str, str]:
     }
 
 
-def _pairs(context: Context) -> Node:
+def _pairs(options: Train, context: Context) -> dict[str, Node]:
     found = {name: node for name, node in context.inputs.items() if _holds_pairs(node)}
+    if options.mix:
+        odd = [name for name in options.mix if name not in found] or [name for name in found if name not in options.mix]
+        if odd:
+            raise TrainError(f"mix: {odd[0]!r} must be a step with pairs in 'from' and have a share in 'mix'")
+        return found
     if len(found) != 1:
         said = f"several of its inputs made pairs ({', '.join(found)})" if found else "none of its inputs made pairs"
-        raise TrainError(f"training reads one set of pairs, but {said}; name one such step in 'from'")
-    return next(iter(found.values()))
+        how = "; say in which proportions with mix" if found else "; name one such step in 'from'"
+        raise TrainError(f"training reads one set of pairs, but {said}{how}")
+    return found
 
 
 def _holds_pairs(node: Node) -> bool:
