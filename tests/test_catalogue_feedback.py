@@ -22,7 +22,7 @@ from transformers import (
 from pairwright import hardware, options, places
 from pairwright.catalogue import KNOWN
 from pairwright.options import Plugin
-from pairwright.plan import costs, memory, networks, work
+from pairwright.plan import amounts, costs, memory, networks
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import needs
 from pairwright.recipe.steps import Recipe, Step
@@ -105,8 +105,8 @@ def test_a_plan_reads_both_models_of_an_editor_and_counts_them_once(tmp_path: Pa
         for folder in (control, *(model / part for part in ("unet", "vae", "text_encoder")))
     )
     assert memory._inference(step, known, hardware.Device("cpu", "cpu", None, None)).weights == 4 * stored
-    asked = work.Work()
-    assert work.painted(asked, plugin, 10, 5, 32, known)
+    asked = amounts.Work()
+    assert amounts.painted(asked, plugin, 10, 5, 32, known)
     alone, both = costs.pipeline(str(model), model, 32), known.perturbation(plugin, 32)
     assert alone is not None
     assert both is not None
@@ -119,8 +119,8 @@ def test_a_plan_reads_both_models_of_an_editor_and_counts_them_once(tmp_path: Pa
 def test_pix2pix_takes_three_forwards_a_step(tmp_path: Path) -> None:
     plugin = Plugin(name="instruct_pix2pix", options={"model": str(write_pix2pix(tmp_path / "p")), "steps": 10})
     known, _ = graph(tmp_path, plugin)
-    asked, found = work.Work(), known.perturbation(plugin, 32)
-    assert work.painted(asked, plugin, 2, 1, 32, known)
+    asked, found = amounts.Work(), known.perturbation(plugin, 32)
+    assert amounts.painted(asked, plugin, 2, 1, 32, known)
     assert found is not None
     assert asked.flop == pytest.approx(2 * (3 * 10 * found.flop["unet"] + found.flop["encode"] + found.flop["decode"]))
     assert json.loads((tmp_path / "p" / "unet" / "config.json").read_text())["in_channels"] == 8

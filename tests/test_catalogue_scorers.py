@@ -12,7 +12,7 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Q
 
 from pairwright import catalogue, hardware, options
 from pairwright.catalogue import KNOWN
-from pairwright.plan import networks, work
+from pairwright.plan import amounts, networks
 from pairwright.plan.scores import plan_scores
 from pairwright.rewards._mplug_owl2 import Network
 from pairwright.rewards._mplug_owl2_files import Sizes
@@ -70,7 +70,7 @@ def test_unifiedreward_is_a_qwen2_5_vl_of_seven_billion() -> None:
 
 
 def test_work_that_depends_on_an_answer_is_unknown() -> None:
-    asked = work.Work()
+    asked = amounts.Work()
     asked.network(KNOWN["CodeGoat24/UnifiedReward-qwen-7b"], "score", 10, 8)
     assert (asked.flop, asked.unknown) == (0, "how many words a model answers")
 

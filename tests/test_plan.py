@@ -11,7 +11,7 @@ from PIL import Image
 from pairwright import hardware, places, plan, recipe
 from pairwright.hardware import Device
 from pairwright.options import Curate, Train
-from pairwright.plan import memory, work
+from pairwright.plan import amounts, memory, work
 from pairwright.plan.graph import Graph
 from pairwright.store import Store, write_json
 from tests.miniatures import classifier, clip, sd15, u2net
@@ -278,9 +278,9 @@ def test_a_lazy_curation_costs_what_the_published_budget_says(tmp_path: Path) ->
 
 
 def test_networks_are_charged_for_every_forward_however_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = work.Work(flop=1.0, forwards=1000, seconds=0.0)
+    small = amounts.Work(flop=1.0, forwards=1000, seconds=0.0)
     assert plan.seconds(small, CPU) == 1000 * plan.SECONDS_PER_FORWARD
-    large = work.Work(flop=1e15, forwards=1, seconds=1.0)
+    large = amounts.Work(flop=1e15, forwards=1, seconds=1.0)
     assert plan.seconds(large, CPU) == pytest.approx(1 + 1e15 / (1e11 * plan.EFFICIENCY["cpu"]))
 
 

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from pairwright import places, recipe
-from pairwright.plan import work
+from pairwright.plan import amounts, work
 from pairwright.plan.graph import Graph
 
 
-def planned(folder: Path, **changes: Any) -> work.Work:
+def planned(folder: Path, **changes: Any) -> amounts.Work:
     photographs = folder / "photographs"
     photographs.mkdir(exist_ok=True)
     for number in range(20):
@@ -37,7 +37,7 @@ def test_migan_takes_its_measured_time_of_one_core_whatever_the_size(tmp_path: P
     assert found.flop == 0
     assert "0.9 s of one core each, whatever the size" in found.said
     eager = planned(tmp_path, perturbation={"name": "migan", "model": "migan_pipeline_v2.onnx"}, eager=True)
-    pictures = 10 * (0.9 + 4 * 512**2 / 1e6 * work.SECONDS_PER_MEGAPIXEL)
+    pictures = 10 * (0.9 + 4 * 512**2 / 1e6 * amounts.SECONDS_PER_MEGAPIXEL)
     assert eager.seconds - found.seconds == pytest.approx(pictures), "20 repaints instead of 4 / 40 %"
 
 

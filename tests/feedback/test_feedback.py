@@ -314,6 +314,44 @@ def test_a_plan_says_how_many_are_asked_at_most_and_lists_the_weights(tmp_path: 
     said = plan.plan(recipe.check(recipe.parse({"name": "x", "step": steps}), "x"), tmp_path)
     assert "rich: pictures edited by controlnet as told by attributes" in said
     assert "at most 9 pictures: as many critiques, instructions and edits" in said
-    assert "how many words a model answers" in said
+    assert "unknown" not in said.partition("[2/2]")[2].partition("Downloads")[0].replace("size unknown", ""), "no words are written"
     for weights in ("yuvalkirstain/PickScore_v1", "lllyasviel/control_v11f1e_sd15_tile"):
         assert weights in said
+
+
+@pytest.mark.parametrize(("critic", "calls"), [("llava_critic", 2), (False, 1)])
+def test_a_plan_counts_calls_and_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic: Any, calls: int) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = pickapic(tmp_path / "x.parquet", [pickapic_row(number, 1.0) for number in range(9)])
+    steps: dict[str, Any] = {
+        "rich": {
+            "verb": "feedback",
+            "source": {"name": "pickapic", "path": str(path)},
+            "critic": critic,
+            "instructor": "qwen2_5_vl",
+        },
+    }
+    said = plan.plan(recipe.check(recipe.parse({"name": "x", "step": steps}), "x"), tmp_path)
+    lines = [line.strip() for line in said.splitlines() if " calls, about " in line]
+    assert len(lines) == calls
+    # 512 pixels in squares of 28 are 361 tokens, and a template is 250; an instruction is 25.
+    assert lines[-1] == f"qwen2_5_vl: 9 calls, about {9 * (361 + 250):,} tokens to read and {9 * 25} to write"
+    if critic:
+        # The picture once, and in four parts; three sentences are 70.
+        assert lines[0].endswith(f"llava_critic: 9 calls, about {9 * (5 * 729 + 250):,} tokens to read and {9 * 70} to write")
+    assert "critics and instructors in this process are about" in said
+    assert "unknown:" not in said
+
+
+def test_a_server_costs_calls_and_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    path = pickapic(tmp_path / "x.parquet", [pickapic_row(number, 1.0) for number in range(9)])
+    served = {"name": "openai", "served_model": "gpt-4o"}
+    steps: dict[str, Any] = {
+        "rich": {"verb": "feedback", "source": {"name": "pickapic", "path": str(path)}, "critic": served, "instructor": served},
+    }
+    said = plan.plan(recipe.check(recipe.parse({"name": "x", "step": steps}), "x"), tmp_path)
+    assert said.count("openai: 9 calls, about") == 2
+    assert "in this process" not in said

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pairwright import hardware, places
 from pairwright.options import Compare, Curate, Editors, Feedback, Generate, Import, Options, Score, Train
-from pairwright.plan import memory, work
+from pairwright.plan import amounts, memory, work
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import models_of, needs
 from pairwright.plan.reuse import reused
@@ -146,7 +146,7 @@ def _step(step: Step, graph: Graph, device: Device | None, *, reused: bool) -> _
     return _Cost([*lines, _line("time", said)], found, None if estimate.unknown or estimate.per else spent)
 
 
-def seconds(estimate: work.Work, device: Device | None) -> float:
+def seconds(estimate: amounts.Work, device: Device | None) -> float:
     """How long that takes on a device: its networks at the speed that is expected of them, and what one core does besides."""
     if device is None or not estimate.flop:
         return estimate.seconds

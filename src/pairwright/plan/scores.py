@@ -9,7 +9,7 @@ from pairwright import plan as lines_of
 from pairwright.errors import Explained
 from pairwright.literals import option, processor_of, weights_of
 from pairwright.options import Plugin, Score
-from pairwright.plan import costs, memory, work
+from pairwright.plan import amounts, costs, memory
 
 
 class DeviceError(Explained, ValueError):
@@ -34,7 +34,7 @@ def plan_scores(asked: Score, groups: Sequence[Sequence[Plugin]], count: int, pi
     names = ", ".join(each.name for each in asked.rewards)
     lines = [f"Score {count:,} pictures of about {pixels / 1e6:.2g} megapixels by {names}", *lines_of.heading(where), ""]
     lines += [*lines_of.listed(list(found.values())), *_memory(groups, found, where[0]), ""]
-    estimate = work.Work()
+    estimate = amounts.Work()
     for each in costs.rewards(asked.rewards, lambda name: found[name].folder):
         estimate.network(each, "score", count, asked.batch_size)
     for _ in groups:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any
 
-from pairwright.catalogue import TERA, Costs
-from pairwright.literals import option
-from pairwright.options import Compare, Curate, Editors, Feedback, Filter, Generate, Import, Options, Plugin, Score, Train
+from pairwright.catalogue import TERA
+from pairwright.options import Compare, Curate, Editors, Feedback, Filter, Generate, Import, Options, Score, Train
+from pairwright.plan import words
+from pairwright.plan.amounts import LEAST_SECONDS, Work, painted
 from pairwright.plan.graph import PAIRS_PER_CANDIDATE, Graph
 from pairwright.recipe import Step
 
@@ -25,50 +25,9 @@ SECONDS_PER_PHOTOGRAPH = 0.3
 """Decoding and cropping one photograph of some 8 megapixels on one core."""
 SECONDS_PER_BROUGHT_PICTURE = 0.034
 """Decoding a JPEG of 768 pixels, cropping it and encoding 512 of them, on one core (measured); one that fits takes a tenth."""
-SECONDS_PER_MEGAPIXEL = 0.05
-"""Decoding, preparing or encoding a picture of the run's own size on one core."""
 SECONDS_PER_RESAMPLED_ROW = 4e-8
-SECONDS_ON_A_CORE = {"migan": 0.9, "photometric": 0.034}
-"""Of perturbations without a denoising network, for a picture of 512 pixels on one core (measured). MI-GAN's network looks at 512
-pixels whatever the picture's size, and a degradation takes its area's time."""
 SOME_PROMPTS, SOME_PICTURES = 100, 1000
 """What is said instead where nobody knows how many there will be."""
-LEAST_SECONDS = 2.0
-"""What reading and writing takes however small a step is."""
-
-
-@dataclass
-class Work:
-    """What a step computes."""
-
-    flop: float = 0.0
-    forwards: float = 0.0
-    """Calls of large networks, whole batches at a time: on small networks their number and not their work decides."""
-    seconds: float = LEAST_SECONDS
-    """Spent on one core besides: decoding, encoding, statistics."""
-    dtype: str = "bfloat16"
-    said: list[str] = field(default_factory=list)
-    """What it comes from."""
-    per: str = ""
-    """What the numbers are for, where they are not for the whole step: ``100 prompts``."""
-    unknown: str = ""
-    """Why it cannot be known."""
-
-    def pictures(self, count: float, side: int) -> None:
-        """Decode or encode so many square pictures."""
-        self.seconds += count * side**2 / 1e6 * SECONDS_PER_MEGAPIXEL
-
-    def network(self, costs: Costs | None, kind: str, count: float, batch: int, times: float = 1.0) -> None:
-        """Run one part of a model ``times`` for each of ``count`` pictures."""
-        if costs is None:
-            self.unknown = self.unknown or "a model that is neither here nor in the catalogue"
-            return
-        if kind not in costs.flop:
-            self.unknown = self.unknown or "how many words a model answers"
-            return
-        self.flop += costs.flop[kind] * count * times
-        if costs.flop[kind]:
-            self.forwards += ceil(count / batch) * times
 
 
 def of_step(step: Step, graph: Graph) -> Work:
@@ -131,34 +90,6 @@ def _repaint(work: Work, chosen: Curate, tried: float, graph: Graph) -> None:
     if chosen.gap:
         for each in graph.rewards(chosen.gap.reward):
             work.network(each, "score", 2 * tried, batch)
-
-
-def painted(work: Work, plugin: Plugin, count: float, batch: int, side: int, graph: Graph) -> bool:
-    """What a perturbation computes for so many pictures; False where nobody knows."""
-    if plugin.name in SECONDS_ON_A_CORE:
-        area = (side / 512) ** 2 if plugin.name == "photometric" else 1.0
-        each = SECONDS_ON_A_CORE[plugin.name] * area
-        work.seconds += count * each
-        work.said.append(
-            f"{each:.2g} s of one core each" + (", no weights" if plugin.name == "photometric" else ", whatever the size")
-        )
-        return True
-    painter = graph.perturbation(plugin, side)
-    steps, strength = option("perturbations", plugin, "steps"), option("perturbations", plugin, "strength")
-    guidance = option("perturbations", plugin, "guidance")
-    if painter is None or not isinstance(steps, int):
-        work.unknown = work.unknown or f"what the perturbation {plugin.name!r} computes"
-        return False
-    run = max(int(steps * float(1.0 if strength is None else strength)), 1)
-    # By the text, and by the picture besides: a forward each, beside the one without either.
-    most = 3 if option("perturbations", plugin, "image_guidance") is not None else 2
-    guided = most if guidance is None or float(guidance) > 1 else 1
-    work.network(painter, "unet", count * guided, batch * guided, run)
-    for kind in ("encode", "decode"):
-        work.network(painter, kind, count, batch)
-    work.dtype = str(option("perturbations", plugin, "dtype") or work.dtype)
-    work.said.append(f"{run} steps each{', with guidance' if guided > 1 else ''}")
-    return True
 
 
 def repaints(chosen: Curate, candidates: float) -> tuple[float, str]:
@@ -234,25 +165,6 @@ def resolution(step: Step, graph: Graph) -> int:
     return next((side for side in sides if side), 512)
 
 
-def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
-    """Calls of critic, instructor and editor, at most; how long words take nobody knows beforehand."""
-    count = graph.originals(step)
-    shown = "an unknown number of" if count is None else f"at most {count:,}"
-    steps = ("critiques, " if chosen.critic else "") + "instructions and edits"
-    return Work(unknown="how many words a model answers", said=[f"{shown} pictures: as many {steps}"])
-
-
-def contests(step: Step, chosen: Editors, graph: Graph) -> Work:
-    """Two calls of the judge, one for each order, for every picture that two steps have edited."""
-    sides = [found for name in step.inputs if isinstance(found := graph.steps[name].options, Feedback)]
-    counts = [count for name in step.inputs if (count := graph.originals(graph.steps[name])) is not None]
-    met = len(sides) * (len(sides) - 1) // 2
-    if len(counts) < len(sides):
-        return Work(unknown="the number of pictures")
-    each = min([*counts, *([chosen.limit] if chosen.limit else [])], default=0)
-    return Work(unknown="how many words a model answers", said=[f"at most {each * met * 2:,} calls of {chosen.judge.name}"])
-
-
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:
     """Every model, every prompt, every step, twice with guidance."""
     prompts = graph.prompts(step)
@@ -304,8 +216,8 @@ def tera(flop: float) -> str:
 _OF: dict[type[Options], Callable[[Step, Any, Graph], Work]] = {
     Curate: curate,
     Import: bring,
-    Feedback: rich,
-    Editors: contests,
+    Feedback: words.rich,
+    Editors: words.contests,
     Train: train,
     Generate: generate,
     Score: score,
