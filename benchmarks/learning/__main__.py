@@ -121,7 +121,11 @@ def digest(recipes: Sequence[Recipe], pack: Mapping[str, str]) -> str:
     documents = []
     for each in recipes:
         document = each.document()
-        document["step"]["pairs"]["source"] = document["step"]["pictures"]["prompts"]["name"] = ""
+        for step in document["step"].values():
+            if step["verb"] == "generate":
+                step["prompts"]["name"] = ""
+            if step["verb"] == "curate":
+                step["source"] = ""
         documents.append(document)
     return hashlib.sha256(json.dumps([documents, dict(pack)], sort_keys=True).encode()).hexdigest()[:12]
 
@@ -137,7 +141,7 @@ def enter(protocol: Path, found: Recipe, pack: Mapping[str, str], state: str = "
     write_text(protocol, "\n".join(lines) + "\n")
 
 
-def page(result: Mapping[str, Any]) -> str:
+def page(result: Mapping[str, Any], title: str = "The learning benchmark") -> str:
     """The result as Markdown."""
     metrics = list(next(iter(result["means"].values())))
     means = [[arm, *(number(by_metric[metric]) for metric in metrics)] for arm, by_metric in result["means"].items()]
@@ -159,7 +163,7 @@ def page(result: Mapping[str, Any]) -> str:
     counted = f"{first['prompts']} prompts, {first['pictures']} pictures per arm over training seeds {result['seeds']}."
     return "\n".join(
         [
-            "# The learning benchmark\n",
+            f"# {title}\n",
             f"{counted} Pooled over seeds; see PROTOCOL.md. Run `{result['recipe']}`.\n",
             provenance.table(["arm", *metrics], means),
             provenance.table(header, rows),

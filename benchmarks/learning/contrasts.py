@@ -16,6 +16,7 @@ ARMS = ("sft", "dpo", "dro", "both")
 AGAINST_BASE = tuple((arm, BASE) for arm in ARMS)
 BETWEEN_ARMS = (("both", "dro"), ("both", "dpo"), ("both", "sft"), ("dro", "sft"))
 """What stage 2 adds, what stage 1 adds, and what either has over plain supervised tuning."""
+FAMILIES: Mapping[str, Sequence[tuple[str, str]]] = {"against the base": AGAINST_BASE, "between arms": BETWEEN_ARMS}
 PRIMARY = "imagereward"
 RESAMPLES = 10_000
 LEVEL = 0.05
@@ -69,15 +70,15 @@ def contrast(found: BySeed, metric: str, arm: str, against: str, seeds: Sequence
     }
 
 
-def contrasts(found: BySeed) -> list[dict[str, Any]]:
+def contrasts(found: BySeed, families: Mapping[str, Sequence[tuple[str, str]]] = FAMILIES) -> list[dict[str, Any]]:
     """All of them: pooled over the seeds, with Holm's correction within each family, and each seed's difference beside it.
 
-    A family is one metric and one of the two lists of contrasts.
+    A family is one metric and one of the lists of contrasts.
     """
     seeds = sorted(found)
     rows: list[dict[str, Any]] = []
     for metric in next(iter(next(iter(found.values())).values())):
-        for family, pairs in (("against the base", AGAINST_BASE), ("between arms", BETWEEN_ARMS)):
+        for family, pairs in families.items():
             members = [contrast(found, metric, arm, against, seeds) for arm, against in pairs]
             for row, adjusted in zip(members, stats.holm([each["p"] for each in members]), strict=True):
                 each_seed = [contrast(found, metric, row["arm"], row["against"], [seed]) for seed in seeds]

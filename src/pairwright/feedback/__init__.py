@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pairwright import images, resolve, tables
+from pairwright import images, resolve, seeds, tables
 from pairwright.context import Context
 from pairwright.feedback import labels, stages
 from pairwright.feedback.contests import editors
@@ -127,6 +127,10 @@ class _Road:
             self._drop("flip", left, {name: "the original won" for name, each in self.labels.items() if each.winner == "original"})
         if self.context.vetoed:
             self._drop("veto", left, {name: f"vetoed: {why}".removesuffix(": ") for name, why in self.context.vetoed.items()})
+        if self.options.most is not None and len(left) > self.options.most:
+            names = list(left)
+            order = seeds.permutation(len(names), self.options.seed, "feedback", "most")
+            self._drop("most", left, {names[place]: "more pairs than asked for" for place in order[self.options.most :]})
         return {name: self.labels[name] for name in left}
 
     def _drop(self, step: str, left: dict[str, None], reasons: Mapping[str, str]) -> None:

@@ -55,6 +55,8 @@ class Feedback(Options):
     """Labels instead of a reward: a model that sees both pictures, in both orders; a choice that depends on the order is a tie."""
     flips: bool = True
     """Keep pairs in which the original wins."""
+    most: int | None = Field(None, ge=1)
+    """So many pairs at most, drawn by the seed; default: all."""
     measures: tuple[RewardPlugin, ...] = ()
     """Further rewards that score both pictures and decide nothing: the summary has their means."""
     seed: int = 0
