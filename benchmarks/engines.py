@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +26,7 @@ from benchmarks import provenance
 from pairwright import engines
 from pairwright.context import Context
 from pairwright.curate import curate
-from pairwright.engines import Piece, PoolName
+from pairwright.engines import Piece, PoolName, Station
 from pairwright.errors import Explained
 from pairwright.options import Curate, Ray
 from pairwright.progress import SILENT
@@ -47,6 +48,10 @@ class Meter:
     wall: float = 0.0
     processor: float = 0.0
     _spent: dict[int, float] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, float]:
+        """Both numbers."""
+        return {"wall": self.wall, "processor": self.processor}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -121,25 +126,29 @@ def pools(most: int) -> Ray:
     return Ray.model_validate({name: {"most": most} for name in ("read", "score", "saliency", "repaint")})
 
 
-def pieces(root: Path, count: int, stations: int) -> dict[str, float]:
-    """Seconds until the first of many empty pieces is done, and for each later one; here and by the cluster."""
-    found: dict[str, float] = {}
+def pieces(root: Path, count: int, stations: int) -> dict[str, Meter]:
+    """Empty pieces through so many stations, here and by the cluster: the first one, with all that it waits for, and the others."""
+    found: dict[str, Meter] = {}
     for engine in ("local", "ray"):
         node = Store(root / f"{engine}-{stations}").node("nothing", {})
         line = [Nothing(node, f"t{place}") for place in range(stations)]
         work = [Piece(each, None) for each in range(count)]
+        first, others = found[f"{engine}, first"], found[f"{engine}, others"] = Meter(), Meter()
         with engines.crew(engine, pools(1), root, SILENT) as crew:
-            started = time.perf_counter()
-            times = []
-            if crew is None:
-                for each in work:
-                    for station in line:
-                        station.work(each)
-                    times.append(time.perf_counter() - started)
-            else:
-                times = [time.perf_counter() - started for _ in crew.do(line, work)]
-        found |= {f"{engine} first": times[0], f"{engine} each": (times[-1] - times[0]) / (count - 1)}
+            done = here(line, work) if crew is None else crew.do(line, work)
+            with first.running():
+                next(done)
+            with others.running():
+                assert len(list(done)) == count - 1
     return found
+
+
+def here(stations: Sequence[Station], work: Sequence[Piece]) -> Iterator[tuple[int, None]]:
+    """The pieces done in this process."""
+    for piece in work:
+        for station in stations:
+            station.work(piece)
+        yield piece.number, None
 
 
 def photographs(root: Path, engine: str, source: str, crops: int, side: int) -> tuple[Meter, Node]:
@@ -177,7 +186,7 @@ def main(words: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        here, node = photographs(root, "local", chosen.photos, chosen.crops, chosen.side)
+        alone, node = photographs(root, "local", chosen.photos, chosen.crops, chosen.side)
         views = node.summary["funnel"][0]["entered"] * chosen.crops
         started = time.perf_counter()
         with two_nodes():
@@ -188,12 +197,14 @@ def main(words: Sequence[str] | None = None) -> None:
             raise EngineBenchmarkError("the engines give other tables")
     said = provenance.provenance()
     result: dict[str, Any] = {
-        "photographs": {"views": views, "local": vars(here), "ray": vars(there), "cluster starts": began},
-        "pieces": {"count": chosen.pieces, "stations": empty},
+        "photographs": {"views": views, "local": alone.plain(), "ray": there.plain(), "cluster starts": began},
+        "pieces": {
+            "count": chosen.pieces,
+            "stations": {count: {name: each.plain() for name, each in found.items()} for count, found in empty.items()},
+        },
+        "ray": metadata.version("ray"),
         "provenance": said,
     }
-    for each in (result["photographs"]["local"], result["photographs"]["ray"]):
-        each.pop("_spent", None)
     text = page(result, chosen.side) + "\n" + provenance.footnote(said)
     print(text)
     print(provenance.write("engines", result, text, chosen.results))
@@ -202,23 +213,28 @@ def main(words: Sequence[str] | None = None) -> None:
 def page(result: dict[str, Any], side: int) -> str:
     """The measured tables as Markdown."""
     made, empty = result["photographs"], result["pieces"]
-    rows = [[name, number(made[name]["wall"]), number(made[name]["processor"])] for name in ("local", "ray")]
+    rows = [[name, number(made[name]["processor"]), number(made[name]["wall"])] for name in ("local", "ray")]
     waits = [
         [
-            f"{stations} station{'s' if stations > 1 else ''}",
-            number(1e3 * found["local each"]),
-            number(1e3 * found["ray each"]),
-            number(found["ray first"]),
+            f"{engine}, {stations} station{'s' if stations > 1 else ''}",
+            number(1e3 * found[f"{engine}, others"]["processor"] / (empty["count"] - 1)),
+            number(1e3 * found[f"{engine}, others"]["wall"] / (empty["count"] - 1)),
+            number(found[f"{engine}, first"]["processor"]),
+            number(found[f"{engine}, first"]["wall"]),
         ]
         for stations, found in empty["stations"].items()
+        for engine in ("local", "ray")
     ]
     return (
-        f"# Engines\n\n## From {made['views']} views of {side} pixels to 24 pairs\n\nNo network: what is left is decoding, "
-        "cropping, scoring, changing, writing. One worker of each kind on two nodes of two cores, all on this machine; the "
-        f"cluster was there (it started in {number(made['cluster starts'])} s). Equal tables.\n\n"
-        + provenance.table(["engine", "seconds", "of all processes together, processor seconds"], rows)
+        f"# Engines\n\nRay {result['ray']}, two nodes of two cores, one worker of each kind, all processes on this machine. "
+        "Processor seconds are those of all processes together. Wall seconds hold whatever else the machine did.\n\n"
+        f"## From {made['views']} views of {side} pixels to 24 pairs\n\nNo network: what is left is decoding, cropping, scoring, "
+        f"changing, writing. The cluster was there (it started in {number(made['cluster starts'])} s). Equal tables.\n\n"
+        + provenance.table(["engine", "processor seconds", "wall seconds"], rows)
         + f"\n## {empty['count']} pieces that write a row and do nothing else\n\n"
-        + provenance.table(["", "local, ms each", "ray, ms each", "ray, s until the first"], waits)
+        + provenance.table(
+            ["", "processor ms each", "wall ms each", "processor s until the first", "wall s until the first"], waits
+        )
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pairwright.engines import EngineError
+from pairwright.engines import EngineError, on_ray
 from pairwright.store import Store
 from tests.curate.on_ray import files, made
 from tests.curate.test_crew import many
@@ -103,6 +103,15 @@ def test_a_run_that_is_killed_goes_on_and_reads_and_repaints_nothing_again(tmp_p
     assert {path: path.stat().st_ino for path in there} == there
     made(tmp_path / "local", photographs, eager=True)
     assert_equal(tmp_path / "local", root)
+
+
+def test_a_piece_that_kills_every_worker_ends_with_an_error_that_says_so(
+    tmp_path: Path, photographs: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_ray, "DEATHS", 2)
+    deadly = {"name": "tests.fakes.mortal", "mark": str(tmp_path / "no" / "such" / "folder" / "died"), "after": 0}
+    with pytest.raises(EngineError, match="2 workers died over one piece without a word"):
+        made(tmp_path / "ray", photographs, engine="ray", perturbation=deadly)
 
 
 def test_an_error_that_explains_itself_comes_back_as_it_is(tmp_path: Path, photographs: Path, cluster: Any) -> None:

@@ -19,11 +19,12 @@ class Mortal(Dye):
     def edit(self, edits: Sequence[Edit]) -> Sequence[Edited | Failed]:
         self.left -= 1
         if self.left < 0 and not self.mark.exists():
-            self.mark.write_text(str(os.getpid()))
+            if self.mark.parent.is_dir():
+                self.mark.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
         return super().edit(edits)
 
 
 def load(*, mark: Path, after: int = 3) -> Mortal:
-    """``mark`` is there once somebody has died; ``after`` so many batches."""
+    """``mark`` is there once somebody has died; ``after`` so many batches. Where its folder is not there, everybody dies."""
     return Mortal(mark, after)

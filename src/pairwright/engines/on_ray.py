@@ -28,6 +28,8 @@ STRETCH = 1024
 """Pieces that Ray Data is given at once: its plan lies in the driver's memory."""
 WAITING = 2
 """Pieces that a worker has: the one that it does, and the next. Those of a lazy walk that ends are lost."""
+DEATHS = 5
+"""Of workers over one piece, after which it is the piece that is at fault."""
 _GPU_SHARES = {"read": 0.0, "score": 0.25, "saliency": 0.25, "repaint": 0.5}
 _ENVIRONMENT = ("PAIRWRIGHT_", "HF_HUB_OFFLINE")
 
@@ -48,7 +50,7 @@ def connected(options: Ray, root: Path, progress: Progress) -> Iterator[Crew]:
     own = {"num_cpus": max(hardware.cores(), 4), "include_dashboard": False}
     try:
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **({} if address else own))
-    except (ConnectionError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(
             f"there is no Ray cluster at {address or 'this machine'}: {error}. Start one (ray start --head, and ray start "
             "--address=HOST:6379 on the others), or leave ray.address out for one of this machine alone."
@@ -102,16 +104,27 @@ class Crew:
                 compute=self.ray.data.ActorPoolStrategy(
                     min_size=pool.least, max_size=pool.most, max_tasks_in_flight_per_actor=WAITING
                 ),
+                max_restarts=-1,
+                max_task_retries=DEATHS - 1,
                 **resources[station.label],
             )
+        yield from self._answers(data)
+
+    def _answers(self, data: Any) -> Generator[tuple[int, Any]]:
         # prefetch_batches = 0: what is done is told at once.
         with closing(iter(data.iter_batches(batch_size=None, prefetch_batches=0))) as done:
-            for batch in done:
-                for number, said in zip(batch["number"], batch["said"], strict=True):
-                    answer = pickle.loads(said)  # noqa: S301 - written by our own worker a moment ago
-                    if isinstance(answer, Refusal):
-                        raise EngineError(answer.message)
-                    yield int(number), answer
+            try:
+                for batch in done:
+                    for number, said in zip(batch["number"], batch["said"], strict=True):
+                        answer = pickle.loads(said)  # noqa: S301 - written by our own worker a moment ago
+                        if isinstance(answer, Refusal):
+                            raise EngineError(answer.message)
+                        yield int(number), answer
+            except self.ray.exceptions.RayActorError as error:
+                raise EngineError(
+                    f"{DEATHS} workers died over one piece without a word (out of memory, or killed): {error}. What was finished "
+                    "is kept: run the same command again, with a smaller --batch-size or fewer workers on a machine"
+                ) from error
 
     def _resources(self, stations: Sequence[Station]) -> dict[str, dict[str, float]]:
         """What each station's workers ask the cluster for. The least of all pools together must find room, or none ever starts."""
