@@ -21,7 +21,10 @@ HIDDEN = 0.6
 """A border that tells the sides apart no better than this gives nothing away."""
 PIXELS, LATENTS = "pixels", "round trips"
 REPAINTED, PASTED = "repainted", "pasted round trip"
-PROBES = {"border": slice(None), "step alone": seam.STEP}
+BORDER, STEP = "border", "step alone"
+PROBES = {BORDER: slice(None), STEP: seam.STEP}
+SEAM = {PIXELS: STEP, LATENTS: BORDER}
+"""Which features decide."""
 
 Row = Mapping[str, Any]
 
@@ -46,8 +49,12 @@ def probe(store: Store, held_out: sides.HeldOut, feather: float) -> list[dict[st
 
 
 def decisive(rows: Sequence[Row], where: str, feather: float) -> Row:
-    """The row that decides: the repaints with that feather, all border features."""
-    wanted = (feather, where, REPAINTED, "border")
+    """The row that decides over a seam: the control with that feather, since in a repaint the content differs up to the border.
+
+    In pixels by the step across the border alone (inside it an autoencoder's texture is not a photograph's, seam or no seam); as
+    training sees both sides by all features.
+    """
+    wanted = (feather, where, PASTED, SEAM[where])
     (found,) = [row for row in rows if (row["feather"], row["where"], row["side"], row["probe"]) == wanted]
     return found
 

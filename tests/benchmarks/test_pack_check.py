@@ -89,7 +89,14 @@ def probes(*, pixels: bool = True, latents: bool = True) -> list[dict[str, Any]]
 
 
 def test_the_border_of_the_recipes_own_feather_decides(check: recipe.Recipe):
-    assert borders.decisive(probes(), borders.LATENTS, 1.0) == {**probes()[12], "hidden": False}
+    decided = borders.decisive(probes(), borders.LATENTS, 1.0)
+    assert (decided["side"], decided["probe"], decided["feather"], decided["hidden"]) == (
+        borders.PASTED,
+        borders.BORDER,
+        1.0,
+        False,
+    )
+    assert borders.decisive(probes(), borders.PIXELS, 0.0)["probe"] == borders.STEP
     assert not borders.decisive(probes(pixels=False), borders.PIXELS, 0.0)["hidden"]
     assert pack_check.options_of(check, "held_out", Curate).mask.feather == options(check, "held_out").mask.feather
 
@@ -121,7 +128,7 @@ def test_the_page_ticks_what_passed_and_lists_every_number():
         }
     )
     assert page.count("- [x]") == 5
-    assert page.count("- [ ] and not by their border in pixels") == 1
+    assert page.count("- [ ] and not by a seam in pixels") == 1
     assert "| feather 0, pixels, repainted, border | 60 | 0.900 | 0.800 .. 1.00 | no |" in page
     assert len([line for line in page.splitlines() if line.startswith("| ") and "| imagereward |" in line]) == 6
 

@@ -29,8 +29,8 @@ from .text_encoder import TextStates
 
 GUIDANCES = (4.0, 2.0)
 """Of the samples of each caption. A judge that has seen one scale only takes its saturation for a fault."""
-REPAINTS = (0, 1)
-"""Seeds of the repaints."""
+REPAINTS = {0: 0.0, 1: 2.0}
+"""Seeds of the repaints, and how far their borders are feathered: a judge must not know them by a seam alone."""
 STEPS = 20
 BATCH = 64
 
@@ -64,7 +64,7 @@ def make_fakes(painters: Painters, data: Data, split: str, work: Path) -> Fakes:
     chosen = data.photographs.indices(split)
     sampled = [_samples(painters, data, chosen, work / f"samples-{split}-{scale:g}.npy", scale) for scale in GUIDANCES]
     folder = _folder(data, split, work / f"photographs-{split}")
-    curated = [_pairs(painters.pack, folder, work, seed) for seed in REPAINTS]
+    curated = [_pairs(painters.pack, folder, work, seed, feather) for seed, feather in REPAINTS.items()]
     usable = sorted(set.intersection(*(set(pairs) for pairs in curated)))
     rows = [chosen.index(index) for index in usable]
     photographs = images.batch([curated[0][index].winner.image for index in usable])
@@ -108,7 +108,7 @@ def _folder(data: Data, split: str, place: Path) -> Path:
     return place
 
 
-def _pairs(pack: Path, folder: Path, work: Path, seed: int) -> dict[int, Pair]:
+def _pairs(pack: Path, folder: Path, work: Path, seed: int, feather: float) -> dict[int, Pair]:
     """Pairs by the photograph's index, every photograph repainted as the demo repaints."""
     asked = options.Curate.model_validate(
         {
@@ -117,6 +117,7 @@ def _pairs(pack: Path, folder: Path, work: Path, seed: int) -> dict[int, Pair]:
             "resolution": layouts.SIZE,
             "saliency": {"name": "u2net", "model": str((pack / "u2net").resolve())},
             "perturbation": {"name": "inpaint", "model": str((pack / "inpaint").resolve()), "steps": STEPS, "dtype": "float32"},
+            "mask": {"feather": feather},
             "batch_size": 16,
         }
     )

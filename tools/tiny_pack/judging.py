@@ -20,7 +20,7 @@ from .fakes import Fakes
 from .scorers import IMAGEREWARD, chooser_for, clip_pixels, contradicted
 from .training import Plan, Run, forwards, train
 
-REWARD_PLAN = Plan("imagereward_refined", "judge", 1200, 16, 3e-4, ema=0.99, warmup=50, weight_decay=0.05, save_every=75)
+REWARD_PLAN = Plan("imagereward_refined", "judge", 2000, 16, 5e-4, ema=0.995, warmup=50, weight_decay=0.05, save_every=75)
 CLASSIFIER_PLAN = Plan("classifier_refined", "judge", 3000, 40, 1e-3, ema=0.998, warmup=50, weight_decay=0.1)
 DOUBT = {"photograph": 0.05, "round trip": 0.25, "faulty": 0.4, "repaint": 0.6, "sample": 0.75}
 """How much of its certainty the classifier is taught to keep back, by what it is shown: a label that it would give to a
