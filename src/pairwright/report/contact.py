@@ -6,7 +6,7 @@ import io
 import textwrap
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pairwright import images
 from pairwright.report.gather import Run, Step, read_run, spread
@@ -56,8 +56,7 @@ def draw(run: Run, step: Step) -> Image.Image:
         for prompt, picture in zip(here, model.index.get([model.ids[prompt, 0] for prompt in here]), strict=True):
             top = _HEAD + chosen.index(prompt) * cell
             pen.rectangle((left, top, left + SIDE, top + SIDE), fill=_FILL)
-            small = images.decode(picture.data)
-            small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+            small = ImageOps.contain(images.decode(picture.data), (SIDE, SIDE), Image.Resampling.LANCZOS)
             sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
     for row, prompt in enumerate(chosen):
         lines = textwrap.wrap(texts[prompt], 30)[: SIDE // 16]
