@@ -85,7 +85,7 @@ def test_alarms_warnings_and_the_best_model_are_on_the_page(copy: Path) -> None:
 
 def test_checkpoints_are_drawn_over_their_steps() -> None:
     metric = {"name": "score", "unit": "u", "higher_is_better": True, "primary": True}
-    found = {"models": ["start", "step 100", "step 200"], "baseline": "start"}
+    found: dict[str, Any] = {"models": ["start", "step 100", "step 200"], "baseline": "start"}
     found |= {"metrics": [{**metric, "means": {"start": 1.0, "step 100": 3.0, "step 200": 2.0}}]}
     at = {"start": 0.0, "step 100": 100.0, "step 200": 200.0}
     (chart,) = metrics.over(found, at, "the training's steps")
