@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import socket
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -96,8 +97,15 @@ class Crew:
         resources = self._resources(stations)
         surroundings = Surroundings.here(self.root)
         for station in stations:
-            pool: Pool = getattr(self.options, station.pool)
-            data = data.map_batches(
+            data = self._through(data, station, surroundings, resources[station.label])
+        yield from self._answers(data)
+
+    def _through(self, data: Any, station: Station, surroundings: Surroundings, resources: Mapping[str, float]) -> Any:
+        pool: Pool = getattr(self.options, station.pool)
+        with warnings.catch_warnings():
+            # Of these options, which Ray has no other way to say yet; the extra stops at the version that takes them away.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            return data.map_batches(
                 Worker,
                 fn_constructor_args=(station, surroundings),
                 batch_size=1,
@@ -106,9 +114,8 @@ class Crew:
                 ),
                 max_restarts=-1,
                 max_task_retries=DEATHS - 1,
-                **resources[station.label],
+                **resources,
             )
-        yield from self._answers(data)
 
     def _answers(self, data: Any) -> Generator[tuple[int, Any]]:
         # prefetch_batches = 0: what is done is told at once.
