@@ -41,7 +41,7 @@ def test_published_names_are_read_backwards(work: Path) -> None:
 
 def test_cards_come_back_as_they_were_written(work: Path) -> None:
     cards = json.loads((PACK / CARDS).read_text())
-    assert set(cards) >= {"autoencoder", "base", "inpaint", "pickscore", "imagereward", "classifier", "u2net"}
+    assert set(cards) >= {"autoencoder", "base", "inpaint", "controlnet", "pickscore", "imagereward", "classifier", "u2net"}
     for name, card in cards.items():
         assert json.loads((work / f"{name}.json").read_text()) == card
 
