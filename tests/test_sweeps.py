@@ -201,7 +201,7 @@ def test_a_paper_is_shown_with_its_source_and_with_what_is_missing() -> None:
     text = printed.beside(shown, ".txt")
     assert text.startswith("Published, not measured here: arXiv 2605.19839, Table 6")
     assert "21.04 (+0.39)" in text
-    assert "Not here: the rows 'none', 'colour' and 'gap' are not at hand." in text
+    assert "Not here: the rows 'none', 'colour' and 'gap'." in text
     assert r"stage 1 \& 2" in printed.beside(printed.Block("x", ["a"], [["stage 1 & 2", "3"]], []), ".tex")
     assert "| base | 20.65 | 0.16 |" in printed.beside(shown, ".md")
     assert printed.beside(printed.Block("x.", [], [], ["y"]), ".md") == "**x.**\n\n\ny\n"
