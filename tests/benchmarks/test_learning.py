@@ -87,13 +87,13 @@ def test_what_is_judged_is_every_arm_by_judges_that_curation_does_not_use(recipe
 
 def test_development_never_touches_the_judges_or_the_judged_prompts():
     found = learning.load("develop", [*PATHS, *DEVELOP])
-    assert len(found) == 12
+    assert len(found) == 8
     steps = {step.name: step for step in found[0].steps}
     assert steps["tried_comparison"].inputs == ("tried_scores",)
     assert [each.name for each in steps["tried_scores"].options.rewards] == ["pickscore"]  # type: ignore[attr-defined]
     assert steps["tried"].options.prompts.name == "/develop.jsonl"  # type: ignore[attr-defined]
     candidates = {learning.candidate(each, arm) for each in found for arm in ("sft", "dpo")}
-    assert len(candidates) == 3 + 4
+    assert len(candidates) == 2 + 4
 
 
 def test_the_protocols_values_are_the_recipes(recipes: list[recipe.Recipe]):
