@@ -196,13 +196,24 @@ def pairs(node: Node) -> Iterator[Pair]:
 class PictureIndex:
     """The pictures of a finished node by their id, read one row group at a time."""
 
-    def __init__(self, node: Node) -> None:
-        self._places: dict[str, tuple[Path, int, int]] = {}
+    def __init__(self, places: Mapping[str, tuple[Path, int, int]]) -> None:
+        """Made by :meth:`of`.
+
+        Args:
+            places: of each id: file, row group and row in it.
+        """
+        self._places = places
+
+    @classmethod
+    def of(cls, node: Node) -> PictureIndex:
+        """All pictures of a node."""
+        places: dict[str, tuple[Path, int, int]] = {}
         for path in node.shards():
             with open_shard(path) as file:
                 for group in range(file.num_row_groups):
                     names = file.read_row_group(group, columns=["id"])["id"].to_pylist()
-                    self._places |= {name: (path, group, row) for row, name in enumerate(names)}
+                    places |= {name: (path, group, row) for row, name in enumerate(names)}
+        return cls(places)
 
     def part(self, ids: Sequence[str]) -> PictureIndex:
         """An index of these pictures alone, small enough to be sent to another process.
@@ -210,9 +221,7 @@ class PictureIndex:
         Raises:
             KeyError: an id that the node does not hold.
         """
-        found = PictureIndex.__new__(PictureIndex)
-        found._places = {name: self._places[name] for name in ids}
-        return found
+        return PictureIndex({name: self._places[name] for name in ids})
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ class _Bench:
     """Score tables made on the way."""
 
     def __post_init__(self) -> None:
-        self.index = PictureIndex(self.pictures)
+        self.index = PictureIndex.of(self.pictures)
         self._scorers: dict[str, scoring.Scorer] = {}
 
     def scorer(self, plugin: Plugin) -> scoring.Scorer:

@@ -97,7 +97,7 @@ def _model(store: Store, digest: str) -> Generated | None:
         prompt = row["prompt_id"] or row["caption"]
         ids[prompt, int(row["index"])] = row["id"]
         texts[prompt] = (row["caption"], row["category"] or "")
-    return Generated(PictureIndex(node), ids, texts)
+    return Generated(PictureIndex.of(node), ids, texts)
 
 
 def _pictures(model: Generated, prompts: list[str], noises: int) -> dict[Place, Thumbnail]:

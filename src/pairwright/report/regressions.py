@@ -108,7 +108,7 @@ def _worst(label: str, model: _Model, baseline: _Model, sign: int, names: tuple[
     means = {prompt: fmean(each.values()) for prompt, each in falls.items()}
     order = sorted((prompt for prompt, mean in means.items() if mean < 0), key=lambda prompt: (means[prompt], prompt))
     places = [min(falls[prompt], key=lambda place: (falls[prompt][place], place)) for prompt in order[:MOST]]
-    both = [PictureIndex(each.pictures).get([each.ids[place] for place in places]) for each in (baseline, model)]
+    both = [PictureIndex.of(each.pictures).get([each.ids[place] for place in places]) for each in (baseline, model)]
     rows = tuple(
         Regression(
             *baseline.texts[place[0]],

@@ -152,7 +152,7 @@ class Chosen:
 
     @cached_property
     def _index(self) -> tables.PictureIndex:
-        return self.known or tables.PictureIndex(self.node)
+        return self.known or tables.PictureIndex.of(self.node)
 
     def _ids(self, shard: int) -> Sequence[str]:
         return self.ids[shard * IDS_PER_SHARD : (shard + 1) * IDS_PER_SHARD]

@@ -97,7 +97,7 @@ def _generated(nodes: Mapping[str, Node]) -> list[Generated]:
 
 def _pictures(pairs: Sequence[Pair], nodes: Mapping[str, Node]) -> Iterator[tuple[tuple[str, str], Shown]]:
     """Model, id and picture, every picture once, under a token that tells nothing."""
-    indices = {label: PictureIndex(node) for label, node in nodes.items()}
+    indices = {label: PictureIndex.of(node) for label, node in nodes.items()}
     done: set[tuple[str, str]] = set()
     for pair in pairs:
         for key in zip(pair.models, pair.pictures, strict=True):
