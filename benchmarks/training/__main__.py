@@ -47,6 +47,7 @@ def shares(step: Path) -> dict[str, Any]:
 
 def on_cpu(chosen: argparse.Namespace, size: networks.Size = networks.SMALL) -> None:
     """The contests and the curves."""
+    share = shares(chosen.share) if chosen.share else None  # first: a run that is not finished should not cost the measurement
     results: dict[str, Result] = {}
     drawn: list[Curve] = []
     common = {"batch": chosen.batch, "micro": chosen.micro, "repeats": chosen.repeats, "side": size.pixels}
@@ -59,7 +60,6 @@ def on_cpu(chosen: argparse.Namespace, size: networks.Size = networks.SMALL) -> 
                 results[name] = race(base, CONTESTS[name], root=root / "runs", **common)
         if not chosen.no_curves:
             drawn = curves.measure(base, root / "runs", side=size.pixels, repeats=min(2, chosen.repeats), say=print)
-    share = shares(chosen.share) if chosen.share else None
     flop = {"small": networks.flop(size), "real": networks.flop(networks.REAL)}
     said = {**provenance.provenance(), "threads": torch.get_num_threads(), "flop": flop}
     text = page(results, drawn, share, said)
