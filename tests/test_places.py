@@ -28,6 +28,15 @@ PIPELINE = {
     "vae/config.json": 10,
     "vae/diffusion_pytorch_model.safetensors": 3000,
 }
+WITH_TRANSFORMER = (
+    *("model_index.json", "tokenizer/vocab.json", "tokenizer_3/spiece.model", "text_encoder/model.safetensors"),
+    *(
+        "text_encoder_2/model.safetensors",
+        "text_encoder_3/model-00001-of-00002.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    ),
+    "transformer/diffusion_pytorch_model.safetensors",
+)
 NEEDED = 10 + 10 + 100 + 10 + 1000 + 10 + 2000 + 10 + 3000
 
 
@@ -74,6 +83,13 @@ def test_one_format_of_a_network_is_enough() -> None:
     assert places.wanted("weights", names) == ["config.json", "model.safetensors"]
     assert places.wanted("weights", ["med_config.json", "ImageReward.pt"]) == ["med_config.json", "ImageReward.pt"]
     assert places.wanted("processor", names) == ["config.json"]
+
+
+def test_a_pipeline_may_have_a_transformer_and_three_text_encoders() -> None:
+    names = [*WITH_TRANSFORMER, "text_encoder_3/model.fp16-00001-of-00002.safetensors", "sd3.5_medium.safetensors"]
+    assert places.wanted("pipeline", names) == list(WITH_TRANSFORMER)
+    assert places.complete("pipeline", names)
+    assert not places.complete("pipeline", [each for each in names if not each.startswith("transformer/")])
 
 
 def test_what_is_cached_whole_is_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,10 +22,11 @@ WORDS: dict[State, str] = {
 }
 TIMEOUT_SECONDS = 3.0
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+(@[\w./-]+)?")
-_NETWORKS = ("unet", "vae", "text_encoder")
+_NETWORKS = (("unet", "transformer"), ("vae",), ("text_encoder",))
+"""Of a pipeline: one of each is needed."""
 _PIPELINE = re.compile(
-    r"model_index\.json|(scheduler|tokenizer)/[^/]+"
-    r"|(unet|vae|text_encoder)/(config\.json|(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors)"
+    r"model_index\.json|(scheduler|tokenizer(_[23])?)/[^/]+"
+    r"|(unet|transformer|vae|text_encoder(_[23])?)/(config\.json|(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors)"
 )
 _TEXTS = re.compile(r"[^/]+\.(json|txt)")
 _SAFE = re.compile(r"(?!.*\.(fp16|non_ema)\.)[^/]+\.safetensors")
@@ -150,7 +151,8 @@ def complete(role: Role, names: Iterable[str]) -> bool:
     """Whether what is there can be loaded, as far as names tell."""
     found = wanted(role, names)
     if role == "pipeline":
-        return all(any(each.startswith(f"{part}/") and each.endswith(".safetensors") for each in found) for part in _NETWORKS)
+        held = {each.partition("/")[0] for each in found if each.endswith(".safetensors")}
+        return all(held.intersection(kind) for kind in _NETWORKS)
     if role == "processor":
         return any("token" in each or each.startswith("vocab") for each in found)
     return any(not _TEXTS.fullmatch(each) for each in found)
