@@ -57,7 +57,7 @@ def test_a_whole_pack_is_complete(tmp_path: Path) -> None:
 def test_every_part_that_a_shipped_recipe_names_is_looked_for() -> None:
     for path in recipe.shipped().values():
         text = str(tomllib.loads(path.read_text(encoding="utf-8")))
-        assert set(re.findall(r"tiny:([\w.]+)", text)) <= set(doctor.TINY_PARTS)
+        assert set(re.findall(r"tiny:([\w.-]+)", text)) <= set(doctor.TINY_PARTS)
 
 
 def test_cached_models_are_listed_with_their_size(tmp_path: Path) -> None:

@@ -26,7 +26,10 @@ EXTRAS = {
     "onnxruntime": "saliency from .onnx files",
 }
 """What is not installed by itself, and what it is for."""
-TINY_PARTS = ("base", "inpaint", "pickscore", "imagereward", "classifier", "u2net", "photos", "prompts.txt")
+TINY_PARTS = (
+    *("base", "inpaint", "controlnet", "pickscore", "imagereward", "classifier", "u2net"),
+    *("photos", "prompts.txt", "training-prompts.txt"),
+)
 LITTLE_DISK, LITTLE_MEMORY = 20 * GIGA, 8 * GIGA
 
 
