@@ -43,7 +43,7 @@ def test_a_pack_that_is_not_whole_is_said_to_lack_its_parts(tmp_path: Path) -> N
     (tmp_path / "pack" / "base" / "weights").write_bytes(bytes(2_000_000))
     report = doctor.doctor()
     assert "2.0 MB" in line(report, "tiny")
-    assert "it lacks inpaint, pickscore" in line(report, "tiny")
+    assert "it lacks inpaint, controlnet, pickscore" in line(report, "tiny")
     assert "-> PAIRWRIGHT_TINY points there" in report
 
 
