@@ -197,10 +197,11 @@ def main(words: Sequence[str] | None = None) -> None:
     said = provenance.provenance()
     text = f"# Speed of curation\n\n{page(chosen, counts, done, decoded)}\n{provenance.footnote(said)}"
     print(text)
+    told = {name: value for name, value in vars(chosen).items() if name != "results"}
+    for name in ("photos", "saliency", "inpainter"):
+        told[name] = Path(told[name]).name  # and not where they lie on this machine
     result: dict[str, Any] = {
-        "options": {
-            name: str(value) if isinstance(value, Path) else value for name, value in vars(chosen).items() if name != "results"
-        },
+        "options": told,
         "repaints": {str(correlation): each for correlation, each in counts.items()},
         "ways": [
             {"label": each.label, "files": each.files, "repaints": each.repaints, "seconds": each.seconds,
