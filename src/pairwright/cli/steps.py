@@ -94,6 +94,8 @@ def score_(
     batch_size: int = 32,
     device: str = "auto",
     devices: tuple[str, ...] = (),
+    engine: options.EngineName = "local",
+    ray: options.Ray = options.Ray(),  # noqa: B008 - frozen
     run: str = "",
     step: str = "",
     inputs: Inputs = (),
@@ -113,6 +115,8 @@ def score_(
         batch_size: pictures per forward.
         device: cpu, cuda, cuda:1, mps or auto.
         devices: several devices share the pictures, each in a process of its own; with commas or as words.
+        engine: of a step of a run: local, or ray for the pools of a Ray cluster.
+        ray: cluster and pools of the engine ray.
         run: without PICTURES: name of the run that this is a step of.
         step: name of this step in the run.
         inputs: steps of the run whose pictures are scored.
@@ -120,12 +124,16 @@ def score_(
     """
     spread = tuple(name for word in devices for name in word.split(",") if name)
     chosen = options.rewards(named, changes, rewards)
-    asked = options.Score(rewards=chosen, diversity=diversity, batch_size=max(batch_size, 1), device=device, devices=spread)
+    asked = options.Score(
+        rewards=chosen, diversity=diversity, batch_size=max(batch_size, 1), device=device, devices=spread, engine=engine, ray=ray
+    )
     if not pictures:
         if not (run and step):
             raise options.WordError("say what to score: a folder, a list, Parquet files or a run; or --run, --step and --from")
         one_step(Place(run, step, inputs, root), "score", asked)
         return
+    if engine != "local":
+        raise options.WordError(f"--engine {engine} scores a step of a run: it needs --run, --step and --from")
     if diversity:
         raise options.WordError("--diversity compares pictures of one prompt by several models: it needs --run, --step and --from")
     _collection(pictures, asked, root, out, only_plan=bool(plan))

@@ -22,7 +22,7 @@ from pairwright.options._base import (
     plain,
 )
 from pairwright.options._curate import Curate, Filter, Gap, Keep, Mask
-from pairwright.options._engine import ENGINES, Pool, Ray
+from pairwright.options._engine import ENGINES, EngineName, Pool, Ray
 from pairwright.options._evaluate import PROTOCOLS, Compare, Generate, PromptSet, Score
 from pairwright.options._export import Export, ExportFormat, ExportPairs, PairFormat
 from pairwright.options._feedback import Editors, Feedback
@@ -39,6 +39,7 @@ __all__ = [
     "Curate",
     "EditJudgePlugin",
     "Editors",
+    "EngineName",
     "Export",
     "ExportFormat",
     "ExportPairs",
