@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pairwright import runtime, weights
-from pairwright.perturbations import _pipelines, _regions
-from pairwright.records import Edit, Edited, Failed
+from pairwright.perturbations import _pipelines, _transformers
+from pairwright.records import Edit
 
 T5_TOKENS = 120
 FILES = (
@@ -71,8 +70,7 @@ def load(
         pairwright.weights.WeightsError: weights that are not there or cannot be read.
         ValueError: options out of range.
     """
-    if not 0 < strength <= 1 or int(steps * strength) < 1:
-        raise ValueError(f"steps={steps}, strength={strength}: at least one step is needed")
+    _transformers.check(steps, strength)
     folder = weights.locate(model, patterns=FILES)
     if not (folder / "model_index.json").is_file():
         raise weights.WeightsError(f"{model} is not a pipeline in PixArt-alpha's layout: it has no model_index.json")
@@ -98,26 +96,8 @@ def _installed(name: str) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class InpaintPixart:
-    """Repaints masked regions; see :class:`pairwright.protocols.Perturbation`."""
-
-    pipe: Any
-    device: torch.device
-    texts: _pipelines.Texts
-    steps: int
-    guidance: float
-    strength: float
-    batch_size: int
-    crop: float | None
-
-    def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
-        """One repainted picture per request, in order, of the size of the original."""
-        return self._repaint(edits) if self.crop is None else _regions.close_up(edits, self.crop, self._repaint)
-
-    def _repaint(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
-        factor = int(self.pipe.vae_scale_factor * self.pipe.transformer.config.patch_size)
-        return _regions.repainted(edits, self._paint, factor=factor, batch_size=self.batch_size)
+class InpaintPixart(_transformers.Repainter):
+    """See :class:`pairwright.perturbations._transformers.Repainter`."""
 
     @torch.inference_mode()
     def _paint(self, pixels: Tensor, masks: Tensor, edits: Sequence[Edit]) -> Tensor:

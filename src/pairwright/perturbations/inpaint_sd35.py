@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,8 +20,8 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from pairwright import runtime, weights
-from pairwright.perturbations import _pipelines, _regions
-from pairwright.records import Edit, Edited, Failed
+from pairwright.perturbations import _pipelines, _transformers
+from pairwright.records import Edit
 
 T5_TOKENS = 256
 FILES = (
@@ -68,8 +67,7 @@ def load(
         pairwright.weights.WeightsError: weights that are not there or cannot be read.
         ValueError: options out of range.
     """
-    if not 0 < strength <= 1 or int(steps * strength) < 1:
-        raise ValueError(f"steps={steps}, strength={strength}: at least one step is needed")
+    _transformers.check(steps, strength)
     folder = weights.locate(model, patterns=FILES)
     index = folder / "model_index.json"
     if not index.is_file():
@@ -80,26 +78,8 @@ def load(
     return InpaintSd35(pipe, where, _pipelines.Texts(_encoder(pipe, where)), steps, guidance, strength, batch_size, crop)
 
 
-@dataclass(frozen=True)
-class InpaintSd35:
-    """Repaints masked regions; see :class:`pairwright.protocols.Perturbation`."""
-
-    pipe: Any
-    device: torch.device
-    texts: _pipelines.Texts
-    steps: int
-    guidance: float
-    strength: float
-    batch_size: int
-    crop: float | None
-
-    def edit(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
-        """One repainted picture per request, in order, of the size of the original."""
-        return self._repaint(edits) if self.crop is None else _regions.close_up(edits, self.crop, self._repaint)
-
-    def _repaint(self, edits: Sequence[Edit]) -> list[Edited | Failed]:
-        factor = int(self.pipe.vae_scale_factor * self.pipe.transformer.config.patch_size)
-        return _regions.repainted(edits, self._paint, factor=factor, batch_size=self.batch_size)
+class InpaintSd35(_transformers.Repainter):
+    """See :class:`pairwright.perturbations._transformers.Repainter`."""
 
     @torch.inference_mode()
     def _paint(self, pixels: Tensor, masks: Tensor, edits: Sequence[Edit]) -> Tensor:
