@@ -153,7 +153,7 @@ def verdict(found: Sequence[Check], tried: Sequence[Mapping[str, Any]], feather:
 
 def page(result: Mapping[str, Any]) -> str:
     """The result as Markdown."""
-    kinds = {"photograph": "(i)", "round trip": "(ii)", "repainted": "(iii)", "base": "(iv)", "sft": "(iv) after sft"}
+    kinds = {"photograph": "(i)", "round trip": "(ii)", "repainted": "(iii)", "base": "(iv)", "sft": "(iv) after"}
     means = [[judge, *(number(by_side[side]) for side in kinds)] for judge, by_side in result["means"].items()]
     rows = [
         [each["name"], each["judge"], number(each["value"]), f"{number(each['low'])} .. {number(each['high'])}",

@@ -1,6 +1,8 @@
 """The finished stages' checkpoints, out of a pack that was exported: one stage can then be trained anew without the others.
 
-Weights come back in fp16's precision and optimisers empty: the steps of such a stage are done, only what follows it goes on.
+Weights come back in fp16's precision and optimisers empty: the steps of such a stage are done, only what follows it goes on. Of a
+stage that a later one refined (`decoder`, `*_refined`) the pack holds the refined weights alone, so both come back with those: to
+refine anew, remove the checkpoints of both and train both.
 """
 
 import json
