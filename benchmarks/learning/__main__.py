@@ -3,29 +3,25 @@
     python -m benchmarks.learning develop --photos flowers-128.tar    # choose hyper-parameters, on prompts of their own
     python -m benchmarks.learning judged  --photos flowers-128.tar    # the runs that count; PROTOCOL.md must be committed
 
-Run again, either goes on where it was.
+Run again, either goes on where it was. Seeds can be run apart (``--seeds 0``); their scores are kept in ``results/judged``.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import photographs, provenance
+from benchmarks import judging, photographs, provenance
+from benchmarks.judging import Benchmark, Judged
 from benchmarks.learning import contrasts
 from pairwright import recipe, run
-from pairwright.context import Context
-from pairwright.errors import Explained
-from pairwright.evaluate.join import read_scored
 from pairwright.options import Train
 from pairwright.progress import choose
 from pairwright.recipe import Recipe
-from pairwright.store import Store, write_text
+from pairwright.store import write_text
 from pairwright.wording import number, percent, probability
 from tools.tiny_pack.captions import caption
 
@@ -34,10 +30,6 @@ PROTOCOL = HERE / "PROTOCOL.md"
 PROMPTS, DEVELOPMENT_PROMPTS = 200, 100
 PROMPT_SEED = 0
 COMMAND = "python -m benchmarks.learning"
-
-
-class LearningError(Explained, RuntimeError):
-    """A benchmark that cannot be run or summed up; the message says what to do."""
 
 
 def prepare(flowers: photographs.Flowers, root: Path) -> list[str]:
@@ -81,64 +73,23 @@ def candidate(found: Recipe, arm: str) -> tuple[str, str, str]:
     """Arm, learning rate and beta of a development run."""
     options = next(step.options for step in found.steps if step.name == arm)
     assert isinstance(options, Train)
-    return arm, f"{options.optimiser.learning_rate:g}", f"{options.beta:g}" if options.objective == "dpo" else "-"
+    return arm, f"{options.optimiser.learning_rate:g}", f"{options.beta:g}"
 
 
-def judged(flowers: photographs.Flowers, root: Path, protocol: Path = PROTOCOL) -> dict[str, Any]:
-    """Run every seed that is missing, and sum up. Every run is entered in the protocol before it is begun."""
-    found: dict[int, Any] = {}
-    recipes = load("learning", prepare(flowers, root))
-    pack = provenance.provenance()["pack"]
-    for each in recipes:
-        enter(protocol, each, pack)
-        run.run(each, root, progress=choose(), command=f"{COMMAND} judged")
-        enter(protocol, each, pack, "done")
-        scores = run.result(root / each.name, "scores")
-        found[seed_of(each)] = contrasts.numbers(read_scored(Context(Store(root), {"scores": scores})))
+def summary(
+    found: Mapping[int, Judged], recipes: Sequence[Recipe], families: contrasts.Families = contrasts.FAMILIES
+) -> dict[str, Any]:
+    """What all training seeds together say."""
+    said = provenance.provenance()
+    by_seed = {seed: each.numbers for seed, each in found.items()}
     return {
         "seeds": sorted(found),
-        "recipe": digest(recipes, pack),
-        "means": contrasts.means(found),
-        "contrasts": contrasts.contrasts(found),
-        "provenance": provenance.provenance(),
+        "recipe": judging.digest(recipes, said["pack"]),
+        "means": contrasts.means(by_seed),
+        "contrasts": contrasts.contrasts(by_seed, families),
+        "runs": {str(seed): each.said["provenance"] for seed, each in sorted(found.items())},
+        "provenance": said,
     }
-
-
-def seed_of(found: Recipe) -> int:
-    """The training seed of a run: that of all its trainings.
-
-    Raises:
-        LearningError: they differ.
-    """
-    seeds = {step.options.seed for step in found.steps if isinstance(step.options, Train)}
-    if len(seeds) != 1:
-        raise LearningError(f"the trainings of {found.name} have the seeds {sorted(seeds)}; one was expected")
-    return seeds.pop()
-
-
-def digest(recipes: Sequence[Recipe], pack: Mapping[str, str]) -> str:
-    """What a judged run consists of: options and weights, wherever photographs and prompts lie."""
-    documents = []
-    for each in recipes:
-        document = each.document()
-        for step in document["step"].values():
-            if step["verb"] == "generate":
-                step["prompts"]["name"] = ""
-            if step["verb"] == "curate":
-                step["source"] = ""
-        documents.append(document)
-    return hashlib.sha256(json.dumps([documents, dict(pack)], sort_keys=True).encode()).hexdigest()[:12]
-
-
-def enter(protocol: Path, found: Recipe, pack: Mapping[str, str], state: str = "begun") -> None:
-    """Put a run into the protocol's list, which is its last section; a run that goes on keeps its line."""
-    lines = protocol.read_text(encoding="utf-8").rstrip().splitlines()
-    name = f"`{digest([found], pack)}`"
-    place = next((row for row, line in enumerate(lines) if name in line), len(lines))
-    begun = lines[place].split("|")[1].strip() if place < len(lines) else datetime.now(UTC).date().isoformat()
-    done = place < len(lines) and lines[place].endswith("| done |")
-    lines[place:] = [f"| {begun} | {found.name} | {name} | {'done' if done else state} |", *lines[place + 1 :]]
-    write_text(protocol, "\n".join(lines) + "\n")
 
 
 def page(result: Mapping[str, Any], title: str = "The learning benchmark") -> str:
@@ -167,6 +118,7 @@ def page(result: Mapping[str, Any], title: str = "The learning benchmark") -> st
             f"{counted} Pooled over seeds; see PROTOCOL.md. Run `{result['recipe']}`.\n",
             provenance.table(["arm", *metrics], means),
             provenance.table(header, rows),
+            *(f"- Seed {seed}: {said['date'][:10]}, {said['machine']}" for seed, said in result["runs"].items()),
             provenance.footnote(result["provenance"]),
         ]
     )
@@ -177,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("command", choices=("develop", "judged"))
     photographs.arguments(parser)
-    parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="where the table is written")
+    judging.arguments(parser)
     chosen = parser.parse_args()
     flowers = photographs.read(chosen.photos)
     if chosen.command == "develop":
@@ -186,7 +138,12 @@ def main() -> None:
         write_text(chosen.results / "learning-develop.md", text)
         print(text)
         return
-    result = judged(flowers, chosen.root)
+    recipes = load("learning", prepare(flowers, chosen.root))
+    found = Benchmark(f"{COMMAND} judged", PROTOCOL, chosen.root, chosen.results / judging.KEPT.name).run(recipes, chosen.seeds)
+    if left := judging.missing(found, recipes):
+        print(f"seeds {left} are still to be run; the table is made when all are there")
+        return
+    result = summary(found, recipes)
     print(page(result))
     print(provenance.write("learning", result, page(result), chosen.results))
 

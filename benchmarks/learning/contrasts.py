@@ -16,7 +16,9 @@ ARMS = ("sft", "dpo", "dro", "both")
 AGAINST_BASE = tuple((arm, BASE) for arm in ARMS)
 BETWEEN_ARMS = (("both", "dro"), ("both", "dpo"), ("both", "sft"), ("dro", "sft"))
 """What stage 2 adds, what stage 1 adds, and what either has over plain supervised tuning."""
-FAMILIES: Mapping[str, Sequence[tuple[str, str]]] = {"against the base": AGAINST_BASE, "between arms": BETWEEN_ARMS}
+Families = Mapping[str, Sequence[tuple[str, str]]]
+"""Name -> contrasts (arm, against); within a family of one metric, Holm corrects."""
+FAMILIES: Families = {"against the base": AGAINST_BASE, "between arms": BETWEEN_ARMS}
 PRIMARY = "imagereward"
 RESAMPLES = 10_000
 LEVEL = 0.05
@@ -70,7 +72,7 @@ def contrast(found: BySeed, metric: str, arm: str, against: str, seeds: Sequence
     }
 
 
-def contrasts(found: BySeed, families: Mapping[str, Sequence[tuple[str, str]]] = FAMILIES) -> list[dict[str, Any]]:
+def contrasts(found: BySeed, families: Families = FAMILIES) -> list[dict[str, Any]]:
     """All of them: pooled over the seeds, with Holm's correction within each family, and each seed's difference beside it.
 
     A family is one metric and one of the lists of contrasts.

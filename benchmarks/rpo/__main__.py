@@ -2,26 +2,23 @@
 
     python -m benchmarks.rpo --photos flowers-128.tar    # the runs that count; PROTOCOL.md must be committed
 
-Run again, it goes on where it was.
+Run again, it goes on where it was. Seeds can be run apart (``--seeds 0``); their scores are kept in ``results/judged``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import photographs, provenance
+from benchmarks import judging, photographs, provenance
+from benchmarks.judging import Benchmark, Judged
 from benchmarks.learning import __main__ as learning
 from benchmarks.learning import contrasts
 from pairwright import recipe, run
-from pairwright.context import Context
-from pairwright.evaluate.join import read_scored
-from pairwright.progress import choose
 from pairwright.recipe import Recipe
-from pairwright.store import Store
 from pairwright.wording import number, percent
 from tools.tiny_pack.captions import caption
 
@@ -54,28 +51,15 @@ def load(changes: Sequence[str]) -> list[Recipe]:
     return recipe.load(HERE / "rpo.toml", changes)
 
 
-def judged(recipes: Sequence[Recipe], root: Path, protocol: Path = PROTOCOL) -> dict[str, Any]:
-    """Run every seed that is missing, and sum up. Every run is entered in the protocol before it is begun."""
-    found: dict[int, Any] = {}
-    roads: dict[str, Any] = {}
-    pack = provenance.provenance()["pack"]
-    for each in recipes:
-        learning.enter(protocol, each, pack)
-        run.run(each, root, progress=choose(), command=COMMAND)
-        learning.enter(protocol, each, pack, "done")
-        scores = run.result(root / each.name, "scores")
-        found[learning.seed_of(each)] = contrasts.numbers(read_scored(Context(Store(root), {"scores": scores})))
-        roads = {name: run.result(root / each.name, name).summary for name in ROADS}
-    return {
-        "seeds": sorted(found),
-        "recipe": learning.digest(recipes, pack),
-        "roads": {
-            name: {key: said[key] for key in ("kept", "edited_won", "flips", "ties", "share_won")} for name, said in roads.items()
-        },
-        "means": contrasts.means(found),
-        "contrasts": contrasts.contrasts(found, FAMILIES),
-        "provenance": provenance.provenance(),
-    }
+def roads(folder: Path) -> dict[str, Any]:
+    """How each road to pairs went, of a run's folder."""
+    summaries = {name: run.result(folder, name).summary for name in ROADS}
+    return {"roads": {name: {key: said[key] for key in SAID} for name, said in summaries.items()}}
+
+
+def summary(found: Mapping[int, Judged], recipes: Sequence[Recipe]) -> dict[str, Any]:
+    """What all training seeds together say. The roads are the same for all of them."""
+    return {**learning.summary(found, recipes, FAMILIES), "roads": next(iter(found.values())).said["roads"]}
 
 
 def page(result: dict[str, Any]) -> str:
@@ -98,9 +82,14 @@ def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     photographs.arguments(parser)
-    parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="where the table is written")
+    judging.arguments(parser)
     chosen = parser.parse_args()
-    result = judged(load(prepare(photographs.read(chosen.photos), chosen.root)), chosen.root)
+    recipes = load(prepare(photographs.read(chosen.photos), chosen.root))
+    found = Benchmark(COMMAND, PROTOCOL, chosen.root, chosen.results / judging.KEPT.name, roads).run(recipes, chosen.seeds)
+    if left := judging.missing(found, recipes):
+        print(f"seeds {left} are still to be run; the table is made when all are there")
+        return
+    result = summary(found, recipes)
     print(page(result))
     print(provenance.write("rpo", result, page(result), chosen.results))
 

@@ -1,10 +1,10 @@
 """The recipe of the learning benchmark is the protocol's, and its numbers are right."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import judging
 from benchmarks.learning import __main__ as learning
 from benchmarks.learning import contrasts
 from benchmarks.sides import SidesError
@@ -37,7 +37,7 @@ def only(found: recipe.Recipe, kind: type) -> Any:
 
 
 def test_three_seeds_change_the_trainings_and_nothing_else(recipes: list[recipe.Recipe]):
-    assert [learning.seed_of(each) for each in recipes] == [0, 1, 2]
+    assert [judging.seed_of(each) for each in recipes] == [0, 1, 2]
     documents = [each.document() for each in recipes]
     for document in documents:
         document["name"] = ""
@@ -87,13 +87,12 @@ def test_what_is_judged_is_every_arm_by_judges_that_curation_does_not_use(recipe
 
 def test_development_never_touches_the_judges_or_the_judged_prompts():
     found = learning.load("develop", [*PATHS, *DEVELOP])
-    assert len(found) == 8
+    assert len(found) == 4
     steps = {step.name: step for step in found[0].steps}
     assert steps["tried_comparison"].inputs == ("tried_scores",)
     assert [each.name for each in steps["tried_scores"].options.rewards] == ["pickscore"]  # type: ignore[attr-defined]
     assert steps["tried"].options.prompts.name == "/develop.jsonl"  # type: ignore[attr-defined]
-    candidates = {learning.candidate(each, arm) for each in found for arm in ("sft", "dpo")}
-    assert len(candidates) == 2 + 4
+    assert len({learning.candidate(each, "dpo") for each in found}) == 4
 
 
 def test_the_protocols_values_are_the_recipes(recipes: list[recipe.Recipe]):
@@ -102,21 +101,6 @@ def test_the_protocols_values_are_the_recipes(recipes: list[recipe.Recipe]):
     assert f"| learning rate of `sft` and `dro` | {arms['sft'].optimiser.learning_rate:g} |" in text
     assert f"| learning rate of `dpo` and `both` | {arms['dpo'].optimiser.learning_rate:g} |" in text
     assert f"| beta of `dpo` and `both` | {arms['dpo'].beta:g} |" in text
-
-
-def test_a_run_is_entered_once_and_its_line_says_when_it_is_done(tmp_path: Path, recipes: list[recipe.Recipe]):
-    protocol = tmp_path / "PROTOCOL.md"
-    protocol.write_text("# Runs\n\n| date | run | what | state |\n|---|---|---|---|\n")
-    for state in ("begun", "begun", "done", "begun"):
-        learning.enter(protocol, recipes[0], {"base": "sha256:1"}, state)
-    learning.enter(protocol, recipes[1], {"base": "sha256:1"})
-    learning.enter(protocol, recipes[0], {"base": "sha256:2"})
-    rows = [line.split("|") for line in protocol.read_text().splitlines()[4:]]
-    assert [(row[2].strip(), row[4].strip()) for row in rows] == [
-        ("learning-seed=0", "done"),
-        ("learning-seed=1", "begun"),
-        ("learning-seed=0", "begun"),
-    ]
 
 
 def made(shift: dict[str, float], noise: float = 0.0) -> dict[str, dict[str, contrasts.Numbers]]:
@@ -172,6 +156,7 @@ def test_the_page_has_a_row_for_every_contrast():
         "recipe": "abc",
         "means": contrasts.means(found),
         "contrasts": contrasts.contrasts(found),
+        "runs": {"0": said, "1": {**said, "machine": "another"}},
         "provenance": said,
     }
     page = learning.page(result)
@@ -179,3 +164,4 @@ def test_the_page_has_a_row_for_every_contrast():
     assert "20 prompts, 80 pictures per arm over training seeds [0, 1]" in page
     assert "| both - base | **imagereward** | +0.400 | +0.400 .. +0.400 | 100.0 % |" in page
     assert "base `ab`" in page
+    assert "- Seed 1: today, another" in page

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.learning import __main__ as learning
+from benchmarks import judging
+from benchmarks.judging import Benchmark
 from benchmarks.learning import contrasts
 from benchmarks.rpo import __main__ as rpo
 from benchmarks.rpo import again, one_step
@@ -43,7 +44,7 @@ def of(found: recipe.Recipe, kind: type) -> dict[str, Any]:
 
 
 def test_three_seeds_change_the_trainings_and_nothing_else(recipes: list[recipe.Recipe]) -> None:
-    assert [learning.seed_of(each) for each in recipes] == [0, 1, 2]
+    assert [judging.seed_of(each) for each in recipes] == [0, 1, 2]
     for each in recipes:
         assert {chosen.seed for chosen in (of(each, Feedback) | of(each, Generate)).values()} == {0}
 
@@ -84,7 +85,8 @@ def test_the_whole_of_it_runs_on_miniatures(tmp_path: Path, monkeypatch: pytest.
     protocol = tmp_path / "PROTOCOL.md"
     protocol.write_text(rpo.PROTOCOL.read_text())
     found = rpo.load(SMALL)[:1]
-    result = rpo.judged(found, tmp_path / "runs", protocol)
+    benchmark = Benchmark(rpo.COMMAND, protocol, tmp_path / "runs", tmp_path / "judged", rpo.roads)
+    result = rpo.summary(benchmark.run(found), found)
     assert protocol.read_text().rstrip().endswith("| done |")
     folder = tmp_path / "runs" / found[0].name
     random, half = ({pair.id for pair in tables.pairs(run.result(folder, name))} for name in ("random", "half"))
