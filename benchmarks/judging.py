@@ -24,7 +24,7 @@ from pairwright import run
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.evaluate.join import read_scored
-from pairwright.options import Train
+from pairwright.options import Curate, Generate, Train
 from pairwright.progress import choose
 from pairwright.recipe import Recipe
 from pairwright.store import Store, write_file, write_text
@@ -120,17 +120,19 @@ def seed_of(found: Recipe) -> int:
 
 
 def digest(recipes: Sequence[Recipe], pack: Mapping[str, str]) -> str:
-    """What judged runs consist of: options and weights, wherever photographs and prompts lie."""
-    documents = []
+    """What judged runs consist of: what their options mean, and weights; not where photographs and prompts lie, or who computes."""
+    said = []
     for each in recipes:
-        document = each.document()
-        for step in document["step"].values():
-            if step["verb"] == "generate":
-                step["prompts"]["name"] = ""
-            if step["verb"] == "curate":
-                step["source"] = ""
-        documents.append(document)
-    return hashlib.sha256(json.dumps([documents, dict(pack)], sort_keys=True).encode()).hexdigest()[:12]
+        steps = []
+        for step in each.steps:
+            meaning = step.options.meaning()
+            if isinstance(step.options, Generate):
+                meaning["prompts"] = {**meaning["prompts"], "name": ""}
+            if isinstance(step.options, Curate):
+                meaning["source"] = ""
+            steps.append([step.name, step.verb, list(step.inputs), meaning])
+        said.append([each.name, steps])
+    return hashlib.sha256(json.dumps([said, dict(pack)], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def enter(protocol: Path, found: Recipe, pack: Mapping[str, str], state: str = "begun") -> None:

@@ -43,6 +43,18 @@ def test_a_run_is_entered_once_and_its_line_says_when_it_is_done(benchmark_of: B
     assert rows(protocol) == [("learning-seed=0", "done"), ("learning-seed=1", "begun"), ("learning-seed=0", "begun")]
 
 
+def test_a_run_is_its_meaning_and_its_weights_wherever_things_lie_and_whoever_computes(recipes: list[recipe.Recipe]):
+    first = judging.digest(recipes[:1], PACK)
+
+    def of(*changes: str) -> str:
+        paths = ["pairs.source.path = '/elsewhere'", "pictures.prompts = '/other.jsonl'"]
+        return judging.digest(learning.load("learning", [*paths, *changes])[:1], PACK)
+
+    assert of("pairs.engine = 'ray'", "pictures.batch_size = 7", "dro.micro_batch = 16") == first
+    changed = [of("dpo.beta = 501"), of("pictures.steps = 19"), of("pairs.crops = 1"), of("scores.rewards = ['colorfulness']")]
+    assert len({first, *changed, judging.digest(recipes[:1], {"base": "sha256:2"}), judging.digest(recipes[1:2], PACK)}) == 7
+
+
 def test_scores_come_back_as_they_were_with_what_was_said(tmp_path: Path):
     judged = Judged({"base": {"imagereward": PLACES, "classifier": {("p", 0): 1e-9}}}, {"machine": "m"})
     judging.write(tmp_path / "scores.parquet", judged)

@@ -53,16 +53,16 @@ def test_every_arm_starts_and_is_measured_where_the_protocol_says(recipes: list[
         "sft": ("sft", "tiny:base"),
         "dro": ("dro", "tiny:base"),
         "dpo": ("dpo", "tiny:base"),
-        "both": ("dpo", "dro@step-00000300"),
+        "both": ("dpo", "dro@step-00000180"),
     }
     assert all(each.reference == "start" and not each.start.layers for each in arms.values())
-    assert 300 % arms["dro"].checkpoint_every == 0
+    assert 180 % arms["dro"].checkpoint_every == 0
 
 
 def test_every_arm_takes_as_many_steps_of_the_same_size(recipes: list[recipe.Recipe]):
     arms = trainings(recipes[0])
-    assert {arms[name].steps for name in ("sft", "dro", "dpo")} == {500}
-    assert 300 + arms["both"].steps == 500
+    assert {arms[name].steps for name in ("sft", "dro", "dpo")} == {300}
+    assert 180 + arms["both"].steps == 300
     assert {each.batch for each in arms.values()} == {32}
 
 
@@ -87,12 +87,12 @@ def test_what_is_judged_is_every_arm_by_judges_that_curation_does_not_use(recipe
 
 def test_development_never_touches_the_judges_or_the_judged_prompts():
     found = learning.load("develop", [*PATHS, *DEVELOP])
-    assert len(found) == 4
+    assert len(found) == 6
     steps = {step.name: step for step in found[0].steps}
     assert steps["tried_comparison"].inputs == ("tried_scores",)
     assert [each.name for each in steps["tried_scores"].options.rewards] == ["pickscore"]  # type: ignore[attr-defined]
     assert steps["tried"].options.prompts.name == "/develop.jsonl"  # type: ignore[attr-defined]
-    assert len({learning.candidate(each, "dpo") for each in found}) == 4
+    assert len({learning.candidate(each, "dpo") for each in found}) == 6
 
 
 def test_the_protocols_values_are_the_recipes(recipes: list[recipe.Recipe]):
