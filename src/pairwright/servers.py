@@ -38,6 +38,8 @@ FORMAT = 1
 """Version of the cache's entries; part of every key."""
 NO_KEY = "none"
 """What is sent where no key is set: local servers want the header and do not read it."""
+BROKEN = 8
+"""So many requests in a row that end in 500 are no property of their pictures."""
 SAID = 300
 """Characters of a server's own words that are passed on."""
 FEATURES: Mapping[str, tuple[str, ...]] = {
@@ -135,6 +137,8 @@ class Client:
         self.server = server
         self._without: set[str] = set()
         """Features of the protocol that this server has refused; see :data:`FEATURES`."""
+        self._failed = 0
+        """Requests in a row that ended in 500."""
 
     @cached_property
     def _api(self) -> OpenAI:
@@ -197,7 +201,7 @@ class Client:
 
         without = frozenset(self._without)
         try:
-            return self._complete(request, without)
+            answer = self._complete(request, without)
         except openai.APITimeoutError:
             raise ServerError(self._said(f"did not answer within {self.server.timeout:g} s, asked {self._times}")) from None
         except openai.APIConnectionError as error:
@@ -209,6 +213,8 @@ class Client:
                 self._without |= unknown
                 return self._asked(request)
             return self._refused(error)
+        self._failed = 0
+        return answer
 
     def _complete(self, request: Request, without: frozenset[str]) -> Answer | NoAnswer:
         """Ask; a reply that is not the protocol's (half a document, a proxy's page) is asked for again as a failure is."""
@@ -237,6 +243,9 @@ class Client:
             raise ServerError(self._said(f"does not accept the key in {self.server.key_from} ({status}): {said}")) from None
         if status == 404:
             raise ServerError(self._said(f"has no model {self.server.model!r} or is no such server (404): {said}")) from None
+        self._failed = self._failed + 1 if status == 500 else 0
+        if self._failed >= BROKEN:
+            raise ServerError(self._said(f"failed at {BROKEN} requests in a row, each asked {self._times} (500): {said}")) from None
         if status in {400, 413, 415, 422, 500}:  # 500 after all retries, while it still speaks: this picture is too much for it
             return NoAnswer(f"the server refused the request ({status}): {said}", final=False)
         raise ServerError(self._said(f"is overloaded or out of order ({status}), asked {self._times}: {said}")) from None

@@ -17,8 +17,9 @@ from pairwright.engines import EngineError, on_ray
 from pairwright.store import Store
 from tests.curate.on_ray import files, made
 from tests.curate.test_crew import many
+from tests.fakes.cluster import two_nodes
 
-ray = pytest.importorskip("ray", reason="pip install 'pairwright[ray]'")
+pytest.importorskip("ray", reason="pip install 'pairwright[ray]'")
 
 # Ray's own modules leave sockets to the garbage collector and speak of what they will change.
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -28,17 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    memory = {"object_store_memory": 100 * 2**20}
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False, **memory})
-    nodes.add_node(num_cpus=2, **memory)
-    ray.init(address=nodes.address, logging_level="ERROR", log_to_driver=False)
-    assert ray.cluster_resources()["CPU"] == 4
-    assert len(ray.nodes()) == 2
-    yield nodes
-    ray.shutdown()
-    nodes.shutdown()
+    with two_nodes() as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")

@@ -23,17 +23,9 @@ from pairwright.plugins import PluginError
 from pairwright.records import Critique
 from pairwright.store import Node, Store
 from tests.fakes import commands, faults, redder, tint
+from tests.feedback.made import COUNT, PLAIN, made
 from tests.miniatures import made_pairs
 from tests.miniatures.preferences import pickapic, pickapic_row
-
-PLAIN: dict[str, Any] = {
-    "critic": "tests.fakes.faults",
-    "instructor": "tests.fakes.commands",
-    "editor": "tests.fakes.tint",
-    "reward": "tests.fakes.red",
-}
-COUNT = 40
-"""Two shards."""
 
 
 @pytest.fixture(autouse=True)
@@ -42,12 +34,6 @@ def _fresh() -> Iterator[None]:
         each.clear()
     yield
     faults.DIES_AFTER[0] = tint.DIES_AFTER[0] = 10**9
-
-
-def made(root: Path, count: int = COUNT, vetoed: dict[str, str] | None = None, **changes: Any) -> Node:
-    store = Store(root)
-    chosen = Feedback.model_validate({**PLAIN, **changes})
-    return feedback(chosen, Context(store, {"pairs": made_pairs.write(store, count)}, vetoed=vetoed or {}))
 
 
 def lineages(node: Node) -> list[dict[str, Any]]:
@@ -235,7 +221,7 @@ def test_critics_are_told_what_is_known_of_a_picture(side: str, tmp_path: Path) 
     store = Store(tmp_path)
     pairs = made_pairs.write(store, 3, lineage=lambda number: {"winner_uid": f"w-{number}", "loser_uid": f"l-{number}", "gap": 1})
     originals = Originals.of(Feedback.model_validate({**PLAIN, "side": side}), Context(store, {"pairs": pairs}))
-    assert [dict(each.provenance) for each in originals.read(originals.items)] == [{"uid": f"{side[0]}-{n}"} for n in range(3)]
+    assert [dict(each.provenance) for each in originals.shard(0).read()] == [{"uid": f"{side[0]}-{n}"} for n in range(3)]
 
 
 def test_an_edit_of_another_size_is_no_edit(tmp_path: Path) -> None:

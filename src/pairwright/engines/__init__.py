@@ -17,7 +17,7 @@ from pairwright.errors import Explained
 from pairwright.options import Ray
 from pairwright.progress import Progress
 
-PoolName = Literal["read", "score", "saliency", "repaint"]
+PoolName = Literal["read", "score", "saliency", "repaint", "critic", "instruct", "edit"]
 
 __all__ = ["Crew", "EngineError", "Piece", "PoolName", "Station", "crew", "unseen"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pairwright import hardware
-from pairwright.engines import EngineError, Piece, Station
+from pairwright.engines import EngineError, Piece, PoolName, Station
 from pairwright.errors import Explained
 from pairwright.options import Pool, Ray
 from pairwright.progress import Progress
@@ -31,7 +31,10 @@ WAITING = 2
 """Pieces that a worker has: the one that it does, and the next. Those of a lazy walk that ends are lost."""
 DEATHS = 5
 """Of workers over one piece, after which it is the piece that is at fault."""
-_GPU_SHARES = {"read": 0.0, "score": 0.25, "saliency": 0.25, "repaint": 0.5}
+_GPU_SHARES: Mapping[PoolName, float] = {
+    "read": 0.0, "score": 0.25, "saliency": 0.25, "repaint": 0.5, "critic": 0.25, "instruct": 0.25, "edit": 0.25,
+}  # fmt: skip
+"""Of a worker that is told no other: the longest line of a step then fits on one GPU."""
 _ENVIRONMENT = ("PAIRWRIGHT_", "HF_HUB_OFFLINE")
 
 

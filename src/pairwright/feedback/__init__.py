@@ -19,12 +19,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pairwright import images, resolve, seeds, tables
+from pairwright import engines, images, resolve, seeds, tables
 from pairwright.context import Context
+from pairwright.engines import Crew
 from pairwright.feedback import labels, stages
 from pairwright.feedback.contests import editors
 from pairwright.feedback.labels import Label
 from pairwright.feedback.originals import FeedbackError, Originals
+from pairwright.feedback.stages import Stage
 from pairwright.options import Feedback
 from pairwright.records import Pair, Picture, Rejected
 from pairwright.selection import Funnel
@@ -49,7 +51,10 @@ def feedback(options: Feedback, context: Context) -> Node:
     Raises:
         FeedbackError: no step with pictures among the inputs, or every picture was lost.
         ServerError: a critic's, an instructor's or a judge's server cannot be used; what it has answered is kept.
+        EngineError: the engine is not there, or a worker met an error that explains itself.
     """
+    if options.engine != "local":
+        context = context.absolute()
     originals = Originals.of(options, context)
     road = _Road(options, context, originals)
     meaning = {"version": VERSION, "options": _meaning(options), **originals.meaning}
@@ -59,7 +64,8 @@ def feedback(options: Feedback, context: Context) -> Node:
     if node.complete:
         return node
     started = time.monotonic()
-    road.run()
+    with engines.crew(options.engine, options.ray, context.store.root, context.progress) as crew:
+        road.run(crew)
     kept = road.decide()
     _write_rejected(node, road.funnel)
     if not kept:
@@ -95,22 +101,30 @@ class _Road:
     measured: dict[str, Node] = field(default_factory=dict)
     """Scores of both sides by reward; the one that labels is the first."""
 
-    def run(self) -> None:
-        """Everything expensive, computed where the store does not hold it."""
-        options, originals, context = self.options, self.originals, self.context
-        self.critique = stages.critiques(options, originals, context)
-        self.instruction = stages.instructions(options, originals, self.critique, context)
-        self.edit = stages.edits(options, originals, self.instruction, context)
-        if options.judge is not None:
-            self.label = labels.choices(options.judge, options, originals, self.edit, context)
-        for place, reward in enumerate([options.reward, *options.measures]):
-            if reward is not None:
-                column = None if place else options.column
-                found = labels.scores(reward, column, options, originals, self.edit, context)
-                if found not in self.measured.values():
-                    self.measured[_free(reward.name, self.measured)] = found
-                if not place:
-                    self.label = found
+    def run(self, crew: Crew | None) -> None:
+        """Everything expensive, computed where the store does not hold it, by the workers of an engine where there are some."""
+        options, context = self.options, self.context
+        critiques = stages.Critiques.of(options, self.originals, context)
+        self.critique = critiques.node if critiques else None
+        instructions = stages.Instructions.of(options, self.originals, self.critique, context)
+        self.instruction = instructions.node
+        edits = stages.Edits.of(options, self.instruction, context)
+        self.edit = edits.node
+        measures = [labels.Scores.of(each, None, options, self.edit, context) for each in options.measures]
+        label: Stage
+        if options.reward is not None:
+            label = labels.Scores.of(options.reward, options.column, options, self.edit, context)
+            measures.insert(0, label)
+        else:
+            assert options.judge is not None, "options hold a reward or a judge"
+            label = labels.Choices.of(options.judge, options, self.edit, context)
+        self.label = label.node
+        line: list[Stage] = [critiques] if critiques else []
+        stages.fill([*line, instructions, edits, label], self.originals, context, crew)
+        for each in measures:
+            if each.node not in self.measured.values():
+                stages.fill([each], self.originals, context, crew)
+                self.measured[_free(each.plugin.name, self.measured)] = each.node
 
     def decide(self) -> dict[str, Label]:
         """The labels of those that become pairs; everybody else goes into the funnel."""
@@ -142,10 +156,11 @@ class _Road:
 
     def pairs(self, shard: int, kept: Mapping[str, Label]) -> Iterator[Pair]:
         """The pairs of one shard."""
-        items = [item for item in self.originals.shard(shard) if item.id in kept]
+        there = self.originals.shard(shard)
+        items = [item for item in there.items if item.id in kept]
         critiques = _rows(self.critique, shard) if self.critique else {}
         instructions, edits = _rows(self.instruction, shard), _rows(self.edit, shard)
-        for item, original in zip(items, self.originals.read(items), strict=True):
+        for item, original in zip(items, there.read(items), strict=True):
             said, edit = instructions[item.id], edits[item.id]
             name = images.content_id(f"{self.edit.fingerprint}/{item.id}".encode())
             edited = Picture(name, edit["image"]["bytes"], item.prompt)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pairwright import resolve, seeds, stats, tables
 from pairwright.context import Context
-from pairwright.feedback.originals import FeedbackError, Item, Originals
+from pairwright.feedback.originals import FeedbackError, Originals, Shard
 from pairwright.options import Editors
 from pairwright.protocols import Choice, EditJudge
 from pairwright.records import Picture, Prompt, TwoEdits
@@ -127,37 +127,36 @@ class _Contest:
             same = [same[place] for place in sorted(order)]
         return cls(one, other, Originals.those(one.originals, one.column, set(same)), left)
 
-    def asked(self, items: Sequence[Item]) -> list[TwoEdits]:
+    def asked(self, shard: Shard) -> list[TwoEdits]:
         """What the judge is shown, in one order."""
-        names = [item.id for item in items]
+        names = [item.id for item in shard.items]
         first, second = self.one.pictures(names), self.other.pictures(names)
         return [
             TwoEdits(original, Prompt(item.prompt), self.one.told[item.id], first[item.id], second[item.id])
-            for item, original in zip(items, self.originals.read(items), strict=True)
+            for item, original in zip(shard.items, shard.read(), strict=True)
         ]
 
 
 def _judged(node: Node, contests: Sequence[_Contest], options: Editors, context: Context) -> None:
     shards = [(contest, number) for contest in contests for number in range(contest.originals.shards)]
     missing = [place for place in range(len(shards)) if not node.shard(place).exists()]
-    sizes = [len(contest.originals.shard(number)) for contest, number in shards]
+    sizes = [len(contest.originals.shard(number).items) for contest, number in shards]
     with context.progress.task("judge edits", sum(sizes), sum(sizes) - sum(sizes[place] for place in missing)) as task:
         judge: EditJudge | None = resolve.build("rewards", options.judge, options.device, "edit_judge") if missing else None
         for place in missing:
             assert judge is not None
             contest, number = shards[place]
-            items = contest.originals.shard(number)
-            node.write(place, list(_rows(contest, items, judge)), tables.CONTESTS)
-            task.advance(len(items))
+            node.write(place, list(_rows(contest, contest.originals.shard(number), judge)), tables.CONTESTS)
+            task.advance(sizes[place])
     del judge
     resolve.give_back()
 
 
-def _rows(contest: _Contest, items: Sequence[Item], judge: EditJudge) -> Iterator[dict[str, Any]]:
-    straight = contest.asked(items)
+def _rows(contest: _Contest, shard: Shard, judge: EditJudge) -> Iterator[dict[str, Any]]:
+    straight = contest.asked(shard)
     turned = [TwoEdits(each.original, each.prompt, each.instruction, each.b, each.a) for each in straight]
     answers: Callable[[Sequence[TwoEdits]], Sequence[Choice]] = judge.judge_edits
-    for item, asked, one, other in zip(items, straight, answers(straight), answers(turned), strict=True):
+    for item, asked, one, other in zip(shard.items, straight, answers(straight), answers(turned), strict=True):
         agreed = {("a", "b"): "first", ("b", "a"): "second"}.get((one, other), "undecided")
         yield {
             "id": item.id, "prompt": item.prompt, "instruction": asked.instruction,

@@ -1,15 +1,16 @@
-"""Which of the two pictures is better: by a reward's scores, or by a judge in both orders."""
+"""Which of the two pictures is better: by a reward's scores, or by a judge in both orders. Stages, as those before them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal
 
 from pairwright import resolve, scoring, selection, tables
 from pairwright.context import Context
-from pairwright.feedback import stages
-from pairwright.feedback.originals import Item, Originals
+from pairwright.engines import Piece, PoolName
+from pairwright.feedback.originals import Item, Shard
 from pairwright.options import Feedback, Plugin
 from pairwright.protocols import Choice, Judge, Reward
 from pairwright.records import Column, Picture, Prompt, Unscored
@@ -31,48 +32,95 @@ class Label:
     edited: float | None = None
 
 
-def scores(plugin: Plugin, column: str | None, options: Feedback, originals: Originals, edits: Node, context: Context) -> Node:
+@dataclass(frozen=True)
+class Scores:
     """Both pictures scored by a reward, and which is better by that; :data:`~pairwright.tables.LABELS`."""
-    meaning = {"version": VERSION, "reward": resolve.meaning("rewards", plugin), "column": column}
-    node = context.store.node("relabel", meaning, [edits.fingerprint])
 
-    def build() -> Callable[[int, Sequence[Item]], None]:
-        reward: Reward = resolve.build("rewards", plugin, options.device)
+    node: Node
+    options: Feedback
+    plugin: Plugin
+    column: str | None
+    edits: Node
 
-        def work(number: int, items: Sequence[Item]) -> None:
-            some, before, after = _both(items, originals, edits, number)
-            prompts = [Prompt(each.prompt) for each in some] * 2
-            rows = scoring.score_all(reward, [*before, *after], prompts, options.batch_size)
-            sides = [_number(row, reward.columns, column) for row in rows]
-            up = next((each.higher_is_better for each in reward.columns if column in {None, each.name}), True)
-            pairs = zip(some, sides[: len(some)], sides[len(some) :], strict=True)
-            node.write(number, [_scored(*each, up=up) for each in pairs], tables.LABELS)
+    pool: ClassVar[PoolName] = "score"
 
-        return work
+    @classmethod
+    def of(cls, plugin: Plugin, column: str | None, options: Feedback, edits: Node, context: Context) -> Scores:
+        """The stage behind the edits."""
+        meaning = {"version": VERSION, "reward": resolve.meaning("rewards", plugin), "column": column}
+        return cls(context.store.node("relabel", meaning, [edits.fingerprint]), options, plugin, column, edits)
 
-    stages.filled(node, f"score with {plugin.name}", originals, context, build)
-    return node
+    @property
+    def label(self) -> str:
+        """See :class:`pairwright.engines.Station`."""
+        return f"score with {self.plugin.name}"
+
+    @property
+    def accelerated(self) -> bool:
+        """See :class:`pairwright.engines.Station`."""
+        return scoring.takes_device(self.plugin)
+
+    def work(self, piece: Piece) -> None:
+        """See :class:`pairwright.engines.Station`."""
+        if self.node.shard(piece.number).exists():
+            return
+        some, before, after = _both(piece, self.edits)
+        prompts = [Prompt(each.prompt) for each in some] * 2
+        columns = self._reward.columns
+        rows = scoring.score_all(self._reward, [*before, *after], prompts, self.options.batch_size)
+        sides = [_number(row, columns, self.column) for row in rows]
+        up = next((each.higher_is_better for each in columns if self.column in {None, each.name}), True)
+        pairs = zip(some, sides[: len(some)], sides[len(some) :], strict=True)
+        self.node.write(piece.number, [_scored(*each, up=up) for each in pairs], tables.LABELS)
+
+    @cached_property
+    def _reward(self) -> Reward:
+        built: Reward = resolve.build("rewards", self.plugin, self.options.device)
+        return built
 
 
-def choices(plugin: Plugin, options: Feedback, originals: Originals, edits: Node, context: Context) -> Node:
+@dataclass(frozen=True)
+class Choices:
     """A judge's choice of the two pictures, asked in both orders; :data:`~pairwright.tables.LABELS` without scores."""
-    meaning = {"version": VERSION, "judge": resolve.meaning("rewards", plugin, "judge")}
-    node = context.store.node("relabel", meaning, [edits.fingerprint])
 
-    def build() -> Callable[[int, Sequence[Item]], None]:
-        judge: Judge = resolve.build("rewards", plugin, options.device, "judge")
+    node: Node
+    options: Feedback
+    plugin: Plugin
+    edits: Node
 
-        def work(number: int, items: Sequence[Item]) -> None:
-            some, before, after = _both(items, originals, edits, number)
-            rows = []
-            for item, choice in zip(some, _asked(judge, some, before, after), strict=True):
-                rows.append({"id": item.id, "choice": {"a": "original", "b": "edited", "undecided": "tie"}[choice]})
-            node.write(number, rows, tables.LABELS)
+    pool: ClassVar[PoolName] = "score"
 
-        return work
+    @classmethod
+    def of(cls, plugin: Plugin, options: Feedback, edits: Node, context: Context) -> Choices:
+        """The stage behind the edits."""
+        meaning = {"version": VERSION, "judge": resolve.meaning("rewards", plugin, "judge")}
+        return cls(context.store.node("relabel", meaning, [edits.fingerprint]), options, plugin, edits)
 
-    stages.filled(node, f"judge with {plugin.name}", originals, context, build)
-    return node
+    @property
+    def label(self) -> str:
+        """See :class:`pairwright.engines.Station`."""
+        return f"judge with {self.plugin.name}"
+
+    @property
+    def accelerated(self) -> bool:
+        """See :class:`pairwright.engines.Station`."""
+        return scoring.takes_device(self.plugin, "rewards", "judge")
+
+    def work(self, piece: Piece) -> None:
+        """See :class:`pairwright.engines.Station`."""
+        if self.node.shard(piece.number).exists():
+            return
+        some, before, after = _both(piece, self.edits)
+        rows = [
+            {"id": item.id, "choice": {"a": "original", "b": "edited", "undecided": "tie"}[choice]}
+            for item, choice in zip(some, _asked(self._judge, some, before, after), strict=True)
+        ]
+        self.node.write(piece.number, rows, tables.LABELS)
+
+    @cached_property
+    def _judge(self) -> Judge:
+        built: Judge = resolve.build("rewards", self.plugin, self.options.device, "judge")
+        return built
 
 
 def read(node: Node, tie: float) -> dict[str, Label]:
@@ -93,10 +141,12 @@ def _asked(judge: Judge, items: Sequence[Item], before: Sequence[Picture], after
         yield one if one == _TURNED[other] else "undecided"
 
 
-def _both(items: Sequence[Item], originals: Originals, edits: Node, number: int) -> tuple[list[Item], list[Picture], list[Picture]]:
-    made = {row["id"]: row["image"]["bytes"] for row in edits.read_shard(number).to_pylist() if row["image"] is not None}
-    some = [item for item in items if item.id in made]
-    return some, originals.read(some), [Picture(item.id, made[item.id], item.prompt) for item in some]
+def _both(piece: Piece, edits: Node) -> tuple[list[Item], list[Picture], list[Picture]]:
+    """The items that were edited, as they were and as they are."""
+    shard: Shard = piece.content
+    made = {row["id"]: row["image"]["bytes"] for row in edits.read_shard(piece.number).to_pylist() if row["image"] is not None}
+    some = [item for item in shard.items if item.id in made]
+    return some, shard.read(some), [Picture(item.id, made[item.id], item.prompt) for item in some]
 
 
 def _number(row: tuple[float, ...] | Unscored, columns: Sequence[Column], wanted: str | None) -> float | Unscored:

@@ -45,6 +45,27 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Shard:
+    """What whoever works on a shard is told of it."""
+
+    items: tuple[Item, ...]
+    column: str
+    """Of their table."""
+
+    def read(self, items: Sequence[Item] | None = None) -> list[Picture]:
+        """Their pictures, in order; those of some of them, where that is said."""
+        groups: dict[tuple[Path, int], Any] = {}
+        found = []
+        for item in self.items if items is None else items:
+            path, group, row = item.place
+            if (path, group) not in groups:
+                with open_shard(path) as file:
+                    groups[path, group] = file.read_row_group(group, columns=[self.column])[self.column]
+            found.append(Picture(item.picture, groups[path, group][row].as_py()["bytes"], item.prompt, item.provenance))
+        return found
+
+
+@dataclass(frozen=True)
 class Originals:
     """Pictures to improve, in a fixed order."""
 
@@ -96,21 +117,9 @@ class Originals:
         """How many there are."""
         return -(-len(self.items) // ITEMS_PER_SHARD)
 
-    def shard(self, number: int) -> Sequence[Item]:
-        """The items of one shard."""
-        return self.items[number * ITEMS_PER_SHARD : (number + 1) * ITEMS_PER_SHARD]
-
-    def read(self, items: Sequence[Item]) -> list[Picture]:
-        """Their pictures, in order."""
-        groups: dict[tuple[Path, int], Any] = {}
-        found = []
-        for item in items:
-            path, group, row = item.place
-            if (path, group) not in groups:
-                with open_shard(path) as file:
-                    groups[path, group] = file.read_row_group(group, columns=[self.column])[self.column]
-            found.append(Picture(item.picture, groups[path, group][row].as_py()["bytes"], item.prompt, item.provenance))
-        return found
+    def shard(self, number: int) -> Shard:
+        """One shard."""
+        return Shard(self.items[number * ITEMS_PER_SHARD : (number + 1) * ITEMS_PER_SHARD], self.column)
 
 
 def _source(options: Feedback, context: Context) -> tuple[Node, str]:

@@ -1,18 +1,24 @@
 """Critiques, instructions and edits, each a result of its own in the store, shard by shard, computed where it is missing.
 
-Each stage is fingerprinted by its plug-in and by the stage before it: another editor asks no critic again. A stage's plug-in is
-built where a shard is missing, and its memory given back before the next one is built.
+Each stage is fingerprinted by its plug-in and by the stage before it: another editor asks no critic again. Stages are stations
+(:class:`pairwright.engines.Station`): in this process they are done one after the other, each plug-in built where a shard is
+missing and its memory given back before the next one is built; the pools of an engine do them in one line, where a shard is edited
+while the next one is looked at.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from pairwright import images, resolve, seeds, tables
+from pairwright import images, resolve, scoring, seeds, tables
 from pairwright.context import Context
-from pairwright.feedback.originals import Item, Originals
+from pairwright.engines import Crew, Piece, PoolName, Station
+from pairwright.feedback.originals import Item, Originals, Shard
 from pairwright.options import Feedback
 from pairwright.protocols import Critic, Instructor, Perturbation
 from pairwright.records import Critique, Edit, Edited, Failed, Instruction, Picture, Prompt
@@ -21,107 +27,191 @@ from pairwright.store import Node
 VERSION = 1
 
 
-def critiques(options: Feedback, originals: Originals, context: Context) -> Node | None:
-    """What the critic says of each picture: :data:`~pairwright.tables.CRITIQUES`, and heat maps in ``maps``; None in one step."""
-    if options.critic is None:
-        return None
-    plugin = options.critic
-    meaning = {"version": VERSION, "critic": resolve.meaning("critics", plugin), **originals.meaning}
-    node = context.store.node("critique", meaning, [originals.node.fingerprint])
+class Stage(Station, Protocol):
+    """A station that writes one shard of its node for each shard of the originals."""
 
-    def build() -> Callable[[int, Sequence[Item]], None]:
-        critic: Critic = resolve.build("critics", plugin, options.device)
-
-        def work(number: int, items: Sequence[Item]) -> None:
-            said = _answers(critic.critique(originals.read(items), [Prompt(each.prompt) for each in items]), items, critic)
-            maps = [
-                {"id": item.id, "name": name, "map": tables.image_cell(tables.encode_mask(heat), f"{item.id}-{name}")}
-                for item, each in zip(items, said, strict=True)
-                if isinstance(each, Critique)
-                for name, heat in each.maps.items()
-            ]
-            # Maps first: the shard of `data` says that both are there.
-            node.write(number, maps, tables.HEAT, "maps")
-            node.write(number, [_text_row(item, each) for item, each in zip(items, said, strict=True)], tables.CRITIQUES)
-
-        return work
-
-    filled(node, "critique", originals, context, build)
-    return node
+    @property
+    def node(self) -> Node:
+        """Its result."""
+        ...
 
 
-def instructions(options: Feedback, originals: Originals, critique: Node | None, context: Context) -> Node:
+S = TypeVar("S", bound=Stage)
+
+
+@dataclass(frozen=True)
+class Critiques:
+    """What the critic says of each picture: :data:`~pairwright.tables.CRITIQUES`, and heat maps in ``maps``."""
+
+    node: Node
+    options: Feedback
+
+    label: ClassVar[str] = "critique"
+    pool: ClassVar[PoolName] = "critic"
+
+    @classmethod
+    def of(cls, options: Feedback, originals: Originals, context: Context) -> Critiques | None:
+        """The stage; None in one step."""
+        if options.critic is None:
+            return None
+        meaning = {"version": VERSION, "critic": resolve.meaning("critics", options.critic), **originals.meaning}
+        return cls(context.store.node("critique", meaning, [originals.node.fingerprint]), options)
+
+    @property
+    def accelerated(self) -> bool:
+        """See :class:`pairwright.engines.Station`."""
+        return self.options.critic is not None and scoring.takes_device(self.options.critic, "critics")
+
+    def work(self, piece: Piece) -> None:
+        """See :class:`pairwright.engines.Station`."""
+        if self.node.shard(piece.number).exists():
+            return
+        shard: Shard = piece.content
+        said = _answers(
+            self._critic.critique(shard.read(), [Prompt(each.prompt) for each in shard.items]), shard.items, self._critic
+        )
+        maps = [
+            {"id": item.id, "name": name, "map": tables.image_cell(tables.encode_mask(heat), f"{item.id}-{name}")}
+            for item, each in zip(shard.items, said, strict=True)
+            if isinstance(each, Critique)
+            for name, heat in each.maps.items()
+        ]
+        # Maps first: the shard of `data` says that both are there.
+        self.node.write(piece.number, maps, tables.HEAT, "maps")
+        self.node.write(piece.number, [_text_row(*each) for each in zip(shard.items, said, strict=True)], tables.CRITIQUES)
+
+    @cached_property
+    def _critic(self) -> Critic:
+        assert self.options.critic is not None
+        built: Critic = resolve.build("critics", self.options.critic, self.options.device)
+        return built
+
+
+@dataclass(frozen=True)
+class Instructions:
     """What the instructor says of each picture whose critique did not fail; :data:`~pairwright.tables.INSTRUCTIONS`."""
-    meaning = {"version": VERSION, "instructor": resolve.meaning("instructors", options.instructor), **originals.meaning}
-    node = context.store.node("instruct", meaning, [critique.fingerprint if critique else originals.node.fingerprint])
 
-    def build() -> Callable[[int, Sequence[Item]], None]:
-        instructor: Instructor = resolve.build("instructors", options.instructor, options.device)
+    node: Node
+    options: Feedback
+    critique: Node | None
 
-        def work(number: int, items: Sequence[Item]) -> None:
-            heard = read_critiques(critique, number) if critique else {item.id: None for item in items}
-            some = [item for item in items if item.id in heard]
-            asked = originals.read(some), [Prompt(each.prompt) for each in some], [heard[each.id] for each in some]
-            said = _answers(instructor.instruct(*asked), some, instructor) if some else []
-            node.write(number, [_text_row(item, each) for item, each in zip(some, said, strict=True)], tables.INSTRUCTIONS)
+    label: ClassVar[str] = "instruct"
+    pool: ClassVar[PoolName] = "instruct"
 
-        return work
+    @classmethod
+    def of(cls, options: Feedback, originals: Originals, critique: Node | None, context: Context) -> Instructions:
+        """The stage behind the critiques; in one step, behind the pictures."""
+        meaning = {"version": VERSION, "instructor": resolve.meaning("instructors", options.instructor), **originals.meaning}
+        before = critique or originals.node
+        return cls(context.store.node("instruct", meaning, [before.fingerprint]), options, critique)
 
-    filled(node, "instruct", originals, context, build)
-    return node
+    @property
+    def accelerated(self) -> bool:
+        """See :class:`pairwright.engines.Station`."""
+        return scoring.takes_device(self.options.instructor, "instructors")
+
+    def work(self, piece: Piece) -> None:
+        """See :class:`pairwright.engines.Station`."""
+        if self.node.shard(piece.number).exists():
+            return
+        shard: Shard = piece.content
+        heard = read_critiques(self.critique, piece.number) if self.critique else {item.id: None for item in shard.items}
+        some = [item for item in shard.items if item.id in heard]
+        asked = shard.read(some), [Prompt(each.prompt) for each in some], [heard[each.id] for each in some]
+        said = _answers(self._instructor.instruct(*asked), some, self._instructor) if some else []
+        self.node.write(piece.number, [_text_row(*each) for each in zip(some, said, strict=True)], tables.INSTRUCTIONS)
+
+    @cached_property
+    def _instructor(self) -> Instructor:
+        built: Instructor = resolve.build("instructors", self.options.instructor, self.options.device)
+        return built
 
 
-def edits(options: Feedback, originals: Originals, instruction: Node, context: Context) -> Node:
+@dataclass(frozen=True)
+class Edits:
     """The edited picture of each instruction; :data:`~pairwright.tables.EDITS`."""
-    meaning = {
-        "version": VERSION,
-        "editor": resolve.meaning("perturbations", options.editor),
-        "with_prompt": options.with_prompt,
-        "seed": options.seed,
-    }
-    node = context.store.node("edit", meaning, [instruction.fingerprint])
 
-    def build() -> Callable[[int, Sequence[Item]], None]:
-        editor: Perturbation = resolve.build("perturbations", options.editor, options.device)
-        reads = bool(getattr(editor, "reads_instructions", False))
+    node: Node
+    options: Feedback
+    instruction: Node
 
-        def work(number: int, items: Sequence[Item]) -> None:
-            said = {row["id"]: row["text"] for row in instruction.read_shard(number).to_pylist() if row["failed"] is None}
-            some = [item for item in items if item.id in said]
-            asked = [
-                _edit(item, picture, said[item.id], options, reads=reads)
-                for item, picture in zip(some, originals.read(some), strict=True)
-            ]
-            rows: list[dict[str, Any]] = []
-            for start in range(0, len(asked), options.batch_size):
-                part = asked[start : start + options.batch_size]
-                names = [item.id for item in some[start : start + options.batch_size]]
-                rows += [_edit_row(*each) for each in zip(names, part, editor.edit(part), strict=True)]
-            node.write(number, rows, tables.EDITS)
+    label: ClassVar[str] = "edit"
+    pool: ClassVar[PoolName] = "edit"
 
-        return work
+    @classmethod
+    def of(cls, options: Feedback, instruction: Node, context: Context) -> Edits:
+        """The stage behind the instructions."""
+        meaning = {
+            "version": VERSION,
+            "editor": resolve.meaning("perturbations", options.editor),
+            "with_prompt": options.with_prompt,
+            "seed": options.seed,
+        }
+        return cls(context.store.node("edit", meaning, [instruction.fingerprint]), options, instruction)
 
-    filled(node, "edit", originals, context, build)
-    return node
+    @property
+    def accelerated(self) -> bool:
+        """See :class:`pairwright.engines.Station`."""
+        return scoring.takes_device(self.options.editor, "perturbations")
+
+    def work(self, piece: Piece) -> None:
+        """See :class:`pairwright.engines.Station`."""
+        if self.node.shard(piece.number).exists():
+            return
+        shard: Shard = piece.content
+        said = {row["id"]: row["text"] for row in self.instruction.read_shard(piece.number).to_pylist() if row["failed"] is None}
+        some = [item for item in shard.items if item.id in said]
+        edits = [self._edit(item, picture, said[item.id]) for item, picture in zip(some, shard.read(some), strict=True)]
+        rows: list[dict[str, Any]] = []
+        for start in range(0, len(edits), self.options.batch_size):
+            part = edits[start : start + self.options.batch_size]
+            names = [item.id for item in some[start : start + self.options.batch_size]]
+            rows += [_edit_row(*each) for each in zip(names, part, self._editor.edit(part), strict=True)]
+        self.node.write(piece.number, rows, tables.EDITS)
+
+    @cached_property
+    def _editor(self) -> Perturbation:
+        built: Perturbation = resolve.build("perturbations", self.options.editor, self.options.device)
+        return built
+
+    def _edit(self, item: Item, picture: Picture, instruction: str) -> Edit:
+        prompt = item.prompt if self.options.with_prompt else ""
+        seed = seeds.key(self.options.seed, "feedback", item.id)
+        if getattr(self._editor, "reads_instructions", False):
+            return Edit(picture, prompt, seed, instruction=instruction)
+        return Edit(picture, ", ".join(each for each in (prompt, instruction) if each), seed, instruction=instruction)
 
 
-def filled(
-    node: Node, label: str, originals: Originals, context: Context, build: Callable[[], Callable[[int, Sequence[Item]], None]]
-) -> None:
-    """Let the worker that ``build`` makes write every shard that is missing, then finish the node."""
-    if node.complete:
-        return
-    missing = [number for number in range(originals.shards) if not node.shard(number).exists()]
-    done = len(originals.items) - sum(len(originals.shard(number)) for number in missing)
-    with context.progress.task(label, len(originals.items), done) as task:
-        work = build() if missing else None
-        for number in missing:
-            assert work is not None
-            work(number, originals.shard(number))
-            task.advance(len(originals.shard(number)))
-    del work
+def fill(stages: Sequence[Stage], originals: Originals, context: Context, crew: Crew | None) -> None:
+    """Have every shard written that is missing, each stage behind the one before, and finish their nodes.
+
+    Raises:
+        EngineError: a worker of the crew met an error that explains itself.
+    """
+    unfinished = [each for each in stages if not each.node.complete]
+    for line in [unfinished] if crew and unfinished else [[each] for each in unfinished]:
+        lacking = [number for number in range(originals.shards) if not all(each.node.shard(number).exists() for each in line)]
+        sizes = {number: len(originals.shard(number).items) for number in lacking}
+        pieces = (Piece(number, originals.shard(number)) for number in lacking)
+        done = len(originals.items) - sum(sizes.values())
+        with context.progress.task(", ".join(each.label for each in line), len(originals.items), done) as task:
+            if crew is not None and lacking:
+                for number, _ in crew.do(line, pieces):
+                    task.advance(sizes[number])
+            else:
+                with alone(line[0]) as worker:
+                    for piece in pieces:
+                        worker.work(piece)
+                        task.advance(sizes[piece.number])
+        for each in line:
+            each.node.finish(items=len(originals.items))
+
+
+@contextmanager
+def alone(stage: S) -> Iterator[S]:
+    """A stage to be worked in this process; the memory of its plug-in is given back afterwards."""
+    yield replace(stage)  # type: ignore[type-var]  # every stage is a dataclass; its copy takes what it has built away with it
     resolve.give_back()
-    node.finish(items=len(originals.items))
 
 
 def read_critiques(node: Node, number: int) -> dict[str, Critique | None]:
@@ -146,14 +236,6 @@ def _text_row(item: Item, said: Critique | Instruction | Failed) -> dict[str, An
     if isinstance(said, Failed):
         return {"id": item.id, "failed": said.reason}
     return {"id": item.id, "text": said.text, "made_by": json.dumps(dict(said.made_by), ensure_ascii=False), "failed": None}
-
-
-def _edit(item: Item, picture: Picture, instruction: str, options: Feedback, *, reads: bool) -> Edit:
-    prompt = item.prompt if options.with_prompt else ""
-    seed = seeds.key(options.seed, "feedback", item.id)
-    if reads:
-        return Edit(picture, prompt, seed, instruction=instruction)
-    return Edit(picture, ", ".join(each for each in (prompt, instruction) if each), seed, instruction=instruction)
 
 
 def _edit_row(name: str, edit: Edit, result: Edited | Failed) -> dict[str, Any]:

@@ -32,7 +32,8 @@ class Pool(Options):
     """Cores for each; its libraries use so many threads."""
     gpus: float | None = execution(None, ge=0)
     """Share of a GPU for each: at 0.25, four share one. Default, where the cluster has GPUs and the work runs on one: 0.25, and 0.5
-    for repaints, so that one GPU holds a worker of each kind. A cluster that starts its first GPU when asked needs the number."""
+    for repaints, so that one GPU holds a worker of each kind that a step needs. A cluster that starts its first GPU when asked
+    needs the number."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -50,8 +51,14 @@ class Ray(Options):
     read: Pool = execution(Pool(most=64))
     """Decode, crop and hash photographs, and score them by rewards without a network (colourfulness)."""
     score: Pool = execution(Pool())
-    """Score pictures by rewards with a network; the gap too."""
+    """Score pictures by rewards with a network; the gap and the labels of feedback too."""
     saliency: Pool = execution(Pool())
     """Find regions."""
     repaint: Pool = execution(Pool())
     """Make losers."""
+    critic: Pool = execution(Pool())
+    """Say what is wrong with a picture."""
+    instruct: Pool = execution(Pool())
+    """Say what to change."""
+    edit: Pool = execution(Pool())
+    """Edit pictures as they were told."""

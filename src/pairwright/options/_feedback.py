@@ -19,6 +19,7 @@ from pairwright.options._base import (
     SourcePlugin,
     execution,
 )
+from pairwright.options._engine import EngineName, Ray
 
 
 class Feedback(Options):
@@ -65,6 +66,10 @@ class Feedback(Options):
     """Pictures per forward of editor and rewards."""
     device: str = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+    engine: EngineName = execution("local")
+    """``local``: this process; ``ray``: the pools of a Ray cluster, for the same tables."""
+    ray: Ray = execution(Ray())
+    """Cluster and pools of ``engine = "ray"``."""
 
     @model_validator(mode="before")
     @classmethod

@@ -94,6 +94,6 @@ class Scoring:
             fill(piece.content, piece.number, lacking)
 
 
-def takes_device(plugin: Plugin, shelf: plugins.Shelf = "rewards") -> bool:
+def takes_device(plugin: Plugin, shelf: plugins.Shelf = "rewards", function: str = "load") -> bool:
     """Whether a plug-in runs on a device that it can be told."""
-    return "device" in {each.name for each in plugins.signature(shelf, plugin.name).options}
+    return "device" in {each.name for each in plugins.signature(shelf, plugin.name, function).options}
