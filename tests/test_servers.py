@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pairwright.servers import Answer, Client, NoAnswer, Request, Server, ServerError, key, objects
+from pairwright.servers import BROKEN, Answer, Client, NoAnswer, Request, Server, ServerError, key, objects
 from tests.fakes.server import Reply, Running, serving
 
 SECRET = "sk-very-secret-1234"
@@ -217,3 +217,21 @@ def test_objects_are_found_among_words_fences_and_broken_ones() -> None:
     assert objects('{"score": ') == []
     assert objects('{broken {"score": 2}') == [{"score": 2}]
     assert objects("{" * 5000) == []
+
+
+def test_a_server_that_fails_at_everything_ends_the_run_and_one_that_fails_at_a_picture_does_not(tmp_path: Path) -> None:
+    with (
+        serving(lambda *_: Reply("boom", status=500)) as running,
+        pytest.raises(ServerError, match=f"failed at {BROKEN} requests in a row"),
+    ):
+        client(running, tmp_path, retries=0, concurrent=1).ask([Request(str(number)) for number in range(BROKEN)])
+    assert len(running.seen) == BROKEN
+
+    def sometimes(body, number):
+        return Reply("boom", status=500) if body["messages"][-1]["content"][-1]["text"] != "good" else Reply("yes")
+
+    with serving(sometimes) as running:
+        asking = client(running, tmp_path / "other", retries=0, concurrent=1)
+        for start in range(0, 2 * BROKEN, BROKEN - 1):
+            answers = asking.ask([*(Request(str(start + number)) for number in range(BROKEN - 1)), Request("good", seed=start)])
+            assert [isinstance(each, NoAnswer) for each in answers] == [True] * (BROKEN - 1) + [False]

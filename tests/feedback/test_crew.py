@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,9 @@ COUNT = 200
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
+def _fresh() -> None:
     for each in (faults.SEEN, commands.HEARD, tint.TOLD, redder.ASKED):
         each.clear()
-    return
 
 
 def crewed(monkeypatch: pytest.MonkeyPatch, root: Path, crew: Shuffled, **changes: Any) -> Node:
