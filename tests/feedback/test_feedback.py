@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -341,3 +342,22 @@ def test_a_server_costs_calls_and_no_time(tmp_path: Path, monkeypatch: pytest.Mo
     said = plan.plan(recipe.check(recipe.parse({"name": "x", "step": steps}), "x"), tmp_path)
     assert said.count("openai: 9 calls, about") == 2
     assert "in this process" not in said
+
+
+def test_the_memory_of_a_plugin_is_given_back_before_the_next_one_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[weakref.ref[Any]] = []
+    build, alive = resolve.build, []
+
+    def building(*given: Any) -> Any:
+        alive.append(sum(each() is not None for each in built))
+        plugin = build(*given)
+        built.append(weakref.ref(plugin))
+        return plugin
+
+    def given_back() -> None:
+        assert not [each for each in built if each() is not None]
+
+    monkeypatch.setattr(resolve, "build", building)
+    monkeypatch.setattr(resolve, "give_back", given_back)
+    made(tmp_path)
+    assert alive == [0, 0, 0, 0]

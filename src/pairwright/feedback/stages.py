@@ -9,11 +9,10 @@ while the next one is looked at.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 from pairwright import images, resolve, scoring, seeds, tables
 from pairwright.context import Context
@@ -34,9 +33,6 @@ class Stage(Station, Protocol):
     def node(self) -> Node:
         """Its result."""
         ...
-
-
-S = TypeVar("S", bound=Stage)
 
 
 @dataclass(frozen=True)
@@ -199,19 +195,19 @@ def fill(stages: Sequence[Stage], originals: Originals, context: Context, crew: 
                 for number, _ in crew.do(line, pieces):
                     task.advance(sizes[number])
             else:
-                with alone(line[0]) as worker:
-                    for piece in pieces:
-                        worker.work(piece)
-                        task.advance(sizes[piece.number])
+                for number in _worked(line[0], pieces):
+                    task.advance(sizes[number])
+                resolve.give_back()
         for each in line:
             each.node.finish(items=len(originals.items))
 
 
-@contextmanager
-def alone(stage: S) -> Iterator[S]:
-    """A stage to be worked in this process; the memory of its plug-in is given back afterwards."""
-    yield replace(stage)  # type: ignore[type-var]  # every stage is a dataclass; its copy takes what it has built away with it
-    resolve.give_back()
+def _worked(stage: Stage, pieces: Iterable[Piece]) -> Iterator[int]:
+    """A stage done in this process, piece by piece; what it has built is let go with the copy that built it."""
+    worker: Stage = replace(stage)  # type: ignore[type-var]  # every stage is a dataclass
+    for piece in pieces:
+        worker.work(piece)
+        yield piece.number
 
 
 def read_critiques(node: Node, number: int) -> dict[str, Critique | None]:
