@@ -11,8 +11,8 @@ from pairwright.single_files import NETWORK
 
 
 def layout(device: torch.device) -> torch.memory_format:
-    """The memory format of a UNet: channels last is what tensor cores read, and what a CPU's convolutions need not reorder."""
-    return torch.channels_last if device.type in ("cuda", "cpu") else torch.contiguous_format
+    """The memory format of a UNet: tensor cores read channels last; on CPUs it was measured to gain nothing."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
 
 
 def frozen(parts: Parts, dtype: torch.dtype) -> Any:
