@@ -73,9 +73,10 @@ def test_in_bfloat16_they_are_as_near_to_float32s_as_pefts(load: Callable[..., S
     expected = predict(exact)
     expected_gradient = gradient(exact, expected)
     expected = expected.detach()
-    # Both round at other places; how far that carries hangs on the processor (1.37 was met on one without bfloat16 in hardware).
-    assert apart(quick[0], expected) < 1.5 * apart(slow[0], expected)
-    assert apart(quick[1], expected_gradient) < 1.5 * apart(slow[1], expected_gradient)
+    # Both round at other places, and how far that carries hangs on the processor: 1.5 was met on one without bfloat16 in hardware.
+    # 2 is one bit.
+    assert apart(quick[0], expected) < 2 * apart(slow[0], expected)
+    assert apart(quick[1], expected_gradient) < 2 * apart(slow[1], expected_gradient)
     assert apart(quick[1], expected_gradient) < 0.2
 
 
