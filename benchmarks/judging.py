@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import provenance
-from benchmarks.learning.contrasts import Numbers, numbers
+from benchmarks.contrasts import Numbers, numbers
 from pairwright import run
 from pairwright.context import Context
 from pairwright.errors import Explained

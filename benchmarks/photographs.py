@@ -121,7 +121,7 @@ def _folder(source: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]
     yield from ((name, (source / name).read_bytes()) for name in sorted(names) if (source / name).is_file())
 
 
-def distinct_captions(flowers: Flowers, split: str, count: int, seed: int, without: Collection[str] = ()) -> list[str]:
+def distinct_captions(flowers: Flowers, split: str, count: int, without: Collection[str] = (), seed: int = 0) -> list[str]:
     """``count`` different texts that describe photographs of a split, none of them in ``without``.
 
     The photographs in an order that the seed decides give their captions, each text once. Where those are too few, the

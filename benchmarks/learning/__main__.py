@@ -10,34 +10,36 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks import judging, photographs, provenance
-from benchmarks.judging import Benchmark, Judged
-from benchmarks.learning import contrasts
+from benchmarks import judging, photographs, pooled, provenance
+from benchmarks.contrasts import BASE, Families
+from benchmarks.judging import Benchmark
 from pairwright import recipe, run
 from pairwright.options import Train
 from pairwright.progress import choose
 from pairwright.recipe import Recipe
 from pairwright.store import write_text
-from pairwright.wording import number, percent, probability
+from pairwright.wording import number, percent
 from tools.tiny_pack.captions import caption
 
 HERE = Path(__file__).parent
 PROTOCOL = HERE / "PROTOCOL.md"
 PROMPTS, DEVELOPMENT_PROMPTS = 200, 100
-PROMPT_SEED = 0
 COMMAND = "python -m benchmarks.learning"
+ARMS = ("sft", "dpo", "dro", "both")
+BETWEEN_ARMS = (("both", "dro"), ("both", "dpo"), ("both", "sft"), ("dro", "sft"))
+"""What stage 2 adds, what stage 1 adds, and what either has over plain supervised tuning."""
+FAMILIES: Families = {"against the base": tuple((arm, BASE) for arm in ARMS), "between arms": BETWEEN_ARMS}
 
 
 def prepare(flowers: photographs.Flowers, root: Path) -> list[str]:
     """Photographs and prompts on disk, and the assignments that put them into the recipes."""
     folder = photographs.folder(flowers, "photos", root)
     known = {caption(traits) for traits in flowers.split("photos").values()}
-    judged = photographs.distinct_captions(flowers, "test", PROMPTS, PROMPT_SEED)
-    tuning = photographs.distinct_captions(flowers, "base", DEVELOPMENT_PROMPTS, PROMPT_SEED, without=judged)
+    judged = photographs.distinct_captions(flowers, "test", PROMPTS)
+    tuning = photographs.distinct_captions(flowers, "base", DEVELOPMENT_PROMPTS, without=judged)
     prompts = photographs.write_prompts(root / "learning-prompts.jsonl", judged, known)
     photographs.write_prompts(root / "learning-develop.jsonl", tuning)
     return [
@@ -76,54 +78,6 @@ def candidate(found: Recipe, arm: str) -> tuple[str, str, str]:
     return arm, f"{options.optimiser.learning_rate:g}", f"{options.beta:g}"
 
 
-def summary(
-    found: Mapping[int, Judged], recipes: Sequence[Recipe], families: contrasts.Families = contrasts.FAMILIES
-) -> dict[str, Any]:
-    """What all training seeds together say."""
-    said = provenance.provenance()
-    by_seed = {seed: each.numbers for seed, each in found.items()}
-    return {
-        "seeds": sorted(found),
-        "recipe": judging.digest(recipes, said["pack"]),
-        "means": contrasts.means(by_seed),
-        "contrasts": contrasts.contrasts(by_seed, families),
-        "runs": {str(seed): each.said["provenance"] for seed, each in sorted(found.items())},
-        "provenance": said,
-    }
-
-
-def page(result: Mapping[str, Any], title: str = "The learning benchmark") -> str:
-    """The result as Markdown."""
-    metrics = list(next(iter(result["means"].values())))
-    means = [[arm, *(number(by_metric[metric]) for metric in metrics)] for arm, by_metric in result["means"].items()]
-    rows = [
-        [
-            f"{row['arm']} - {row['against']}",
-            f"**{row['metric']}**" if row["metric"] == contrasts.PRIMARY else row["metric"],
-            number(row["difference"], sign=True),
-            f"{number(row['low'], sign=True)} .. {number(row['high'], sign=True)}",
-            percent(row["won"], 1),
-            probability(row["p_holm"]),
-            ", ".join(number(each["difference"], sign=True) for each in row["per_seed"]),
-            row["verdict"],
-        ]
-        for row in result["contrasts"]
-    ]
-    header = ["contrast", "metric", "difference", "95 % interval", "won", "p (Holm)", "by seed", "verdict"]
-    first = result["contrasts"][0]
-    counted = f"{first['prompts']} prompts, {first['pictures']} pictures per arm over training seeds {result['seeds']}."
-    return "\n".join(
-        [
-            f"# {title}\n",
-            f"{counted} Pooled over seeds; see PROTOCOL.md. Run `{result['recipe']}`.\n",
-            provenance.table(["arm", *metrics], means),
-            provenance.table(header, rows),
-            *(f"- Seed {seed}: {said['date'][:10]}, {said['machine']}" for seed, said in result["runs"].items()),
-            provenance.footnote(result["provenance"]),
-        ]
-    )
-
-
 def main() -> None:
     """One of the two commands."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
@@ -143,9 +97,10 @@ def main() -> None:
     if left := judging.missing(found, recipes):
         print(f"seeds {left} are still to be run; the table is made when all are there")
         return
-    result = summary(found, recipes)
-    print(page(result))
-    print(provenance.write("learning", result, page(result), chosen.results))
+    result = pooled.summary(found, recipes, FAMILIES)
+    text = pooled.page(result, "The learning benchmark")
+    print(text)
+    print(provenance.write("learning", result, text, chosen.results))
 
 
 if __name__ == "__main__":

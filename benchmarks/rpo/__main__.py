@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import judging, photographs, provenance
+from benchmarks import judging, photographs, pooled, provenance
+from benchmarks.contrasts import BASE, Families
 from benchmarks.judging import Benchmark, Judged
-from benchmarks.learning import __main__ as learning
-from benchmarks.learning import contrasts
 from pairwright import recipe, run
 from pairwright.recipe import Recipe
 from pairwright.wording import number, percent
@@ -28,8 +27,8 @@ PROMPTS, SAMPLED = 200, 120
 COMMAND = "python -m benchmarks.rpo"
 SAID = ("kept", "edited_won", "flips", "ties", "share_won")
 ROADS = ("random", "half", "one_step", "two_steps")
-FAMILIES = {
-    "against the base": tuple((arm, contrasts.BASE) for arm in ("dpo", "rpo_one", "rpo_two")),
+FAMILIES: Families = {
+    "against the base": tuple((arm, BASE) for arm in ("dpo", "rpo_one", "rpo_two")),
     "between arms": (("rpo_two", "dpo"), ("rpo_one", "dpo"), ("rpo_two", "rpo_one")),
 }
 
@@ -37,8 +36,8 @@ FAMILIES = {
 def prepare(flowers: photographs.Flowers, root: Path) -> list[str]:
     """Prompts on disk, and the assignments that put them into the recipe."""
     known = {caption(traits) for traits in flowers.split("base").values()}
-    judged = photographs.distinct_captions(flowers, "test", PROMPTS, learning.PROMPT_SEED)
-    sampled = photographs.distinct_captions(flowers, "photos", SAMPLED, learning.PROMPT_SEED, without=judged)
+    judged = photographs.distinct_captions(flowers, "test", PROMPTS)
+    sampled = photographs.distinct_captions(flowers, "photos", SAMPLED, without=judged)
     places = {
         "pictures": photographs.write_prompts(root / "rpo-prompts.jsonl", judged, known),
         "samples": photographs.write_prompts(root / "rpo-sampled.jsonl", sampled),
@@ -59,7 +58,7 @@ def roads(folder: Path) -> dict[str, Any]:
 
 def summary(found: Mapping[int, Judged], recipes: Sequence[Recipe]) -> dict[str, Any]:
     """What all training seeds together say. The roads are the same for all of them."""
-    return {**learning.summary(found, recipes, FAMILIES), "roads": next(iter(found.values())).said["roads"]}
+    return {**pooled.summary(found, recipes, FAMILIES), "roads": next(iter(found.values())).said["roads"]}
 
 
 def page(result: dict[str, Any]) -> str:
@@ -69,7 +68,7 @@ def page(result: dict[str, Any]) -> str:
         for name, said in result["roads"].items()
     ]
     header = ["pairs", "kept", "second picture won", "first won", "ties", "share won"]
-    title, _, rest = learning.page(result, "The benchmark of rich feedback").partition("\n\n")
+    title, _, rest = pooled.page(result, "The benchmark of rich feedback").partition("\n\n")
     return "\n\n".join([title, provenance.table(header, rows).rstrip(), rest])
 
 

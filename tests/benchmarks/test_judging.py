@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import judging, provenance
+from benchmarks.contrasts import Numbers
 from benchmarks.judging import Benchmark, Judged, JudgedError
 from benchmarks.learning import __main__ as learning
-from benchmarks.learning.contrasts import Numbers
 from pairwright import recipe, run
 
 PACK = {"base": "sha256:1"}

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import judging
+from benchmarks import contrasts, judging, pooled
 from benchmarks.learning import __main__ as learning
-from benchmarks.learning import contrasts
 from benchmarks.sides import SidesError
 from pairwright import recipe
 from pairwright.evaluate.join import Scored
@@ -76,7 +75,7 @@ def test_supervised_tuning_differs_from_stage_1_by_its_objective_alone(recipes: 
 
 
 def test_what_is_judged_is_every_arm_by_judges_that_curation_does_not_use(recipes: list[recipe.Recipe]):
-    assert list(only(recipes[0], Generate).models) == [contrasts.BASE, *contrasts.ARMS]
+    assert list(only(recipes[0], Generate).models) == [contrasts.BASE, *learning.ARMS]
     judges = {each.name for each in only(recipes[0], Score).rewards}
     pairs = only(recipes[0], Curate)
     assert judges == {"imagereward", "classifier"}
@@ -107,14 +106,14 @@ def made(shift: dict[str, float], noise: float = 0.0) -> dict[str, dict[str, con
     places = [(f"prompt {p}", index) for p in range(20) for index in range(2)]
     return {
         arm: {"imagereward": {place: shift[arm] + noise * (int(place[0][7:]) % 3 - 1) for place in places}}
-        for arm in (contrasts.BASE, *contrasts.ARMS)
+        for arm in (contrasts.BASE, *learning.ARMS)
     }
 
 
 def test_contrasts_are_pooled_over_seeds_and_corrected_within_their_family():
     gains = {"base": 0.0, "sft": 0.1, "dpo": 0.0, "dro": 0.3, "both": 0.4}
     found = {seed: made({arm: gain * (1 + seed) for arm, gain in gains.items()}) for seed in (0, 1, 2)}
-    rows = {(row["arm"], row["against"]): row for row in contrasts.contrasts(found)}
+    rows = {(row["arm"], row["against"]): row for row in contrasts.contrasts(found, learning.FAMILIES)}
     assert len(rows) == 8
     both = rows["both", "base"]
     assert both["difference"] == pytest.approx(0.8)
@@ -128,9 +127,9 @@ def test_contrasts_are_pooled_over_seeds_and_corrected_within_their_family():
 
 
 def test_a_gain_that_one_seed_contradicts_is_not_called_better():
-    gains = dict.fromkeys((contrasts.BASE, *contrasts.ARMS), 0.0)
+    gains = dict.fromkeys((contrasts.BASE, *learning.ARMS), 0.0)
     found = {seed: made({**gains, "both": gain}) for seed, gain in ((0, 1.0), (1, 1.0), (2, -0.1))}
-    (row,) = [row for row in contrasts.contrasts(found) if (row["arm"], row["against"]) == ("both", "base")]
+    (row,) = [row for row in contrasts.contrasts(found, learning.FAMILIES) if (row["arm"], row["against"]) == ("both", "base")]
     assert row["verdict"] == "better, but not with every seed"
 
 
@@ -142,7 +141,7 @@ def test_a_picture_without_a_score_stops_the_count():
 
 
 def test_the_page_has_a_row_for_every_contrast():
-    found = {seed: made({arm: 0.1 * place for place, arm in enumerate((contrasts.BASE, *contrasts.ARMS))}) for seed in (0, 1)}
+    found = {seed: made({arm: 0.1 * place for place, arm in enumerate((contrasts.BASE, *learning.ARMS))}) for seed in (0, 1)}
     said = {
         "date": "today",
         "machine": "m",
@@ -155,11 +154,11 @@ def test_the_page_has_a_row_for_every_contrast():
         "seeds": [0, 1],
         "recipe": "abc",
         "means": contrasts.means(found),
-        "contrasts": contrasts.contrasts(found),
+        "contrasts": contrasts.contrasts(found, learning.FAMILIES),
         "runs": {"0": said, "1": {**said, "machine": "another"}},
         "provenance": said,
     }
-    page = learning.page(result)
+    page = pooled.page(result, "The learning benchmark")
     assert page.count("| **imagereward** |") == 8
     assert "20 prompts, 80 pictures per arm over training seeds [0, 1]" in page
     assert "| both - base | **imagereward** | +0.400 | +0.400 .. +0.400 | 100.0 % |" in page

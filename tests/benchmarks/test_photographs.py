@@ -72,16 +72,16 @@ def test_the_traits_that_are_kept_are_words_of_the_packs_grammar():
 
 
 def test_prompts_are_distinct_shortened_where_there_are_too_few_and_repeat_for_a_seed():
-    full = photographs.distinct_captions(flowers(), "base", 3, 0)
+    full = photographs.distinct_captions(flowers(), "base", 3)
     assert sorted(full) == sorted(f"a small {colour} rose on a green background" for colour in ("red", "white", "pink"))
-    more = photographs.distinct_captions(flowers(), "base", 12, 0)
+    more = photographs.distinct_captions(flowers(), "base", 12)
     assert more[:3] == full
     assert len(set(more)) == 12
     assert all("rose" in text for text in more)
-    assert more == photographs.distinct_captions(flowers(), "base", 12, 0)
-    assert not set(photographs.distinct_captions(flowers(), "base", 5, 0, without=full)) & set(full)
+    assert more == photographs.distinct_captions(flowers(), "base", 12)
+    assert not set(photographs.distinct_captions(flowers(), "base", 5, without=full)) & set(full)
     with pytest.raises(PhotographsError, match="only 16 different captions"):
-        photographs.distinct_captions(flowers(400), "base", 100, 0)
+        photographs.distinct_captions(flowers(400), "base", 100)
 
 
 def test_a_prompt_file_says_which_texts_are_known_and_is_read_in_order(tmp_path: Path):

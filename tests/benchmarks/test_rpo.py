@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import judging
+from benchmarks import contrasts, judging
 from benchmarks.judging import Benchmark
-from benchmarks.learning import contrasts
 from benchmarks.rpo import __main__ as rpo
 from benchmarks.rpo import again, one_step
 from pairwright import recipe, run, tables

@@ -1,4 +1,4 @@
-"""The numbers of the learning benchmark: every arm against the base, and the arms against each other."""
+"""Contrasts between the arms of a judged benchmark: pooled over training seeds, corrected, with each seed beside them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from pairwright import stats
 from pairwright.evaluate.join import Place, Scored
 
 BASE = "base"
-ARMS = ("sft", "dpo", "dro", "both")
-AGAINST_BASE = tuple((arm, BASE) for arm in ARMS)
-BETWEEN_ARMS = (("both", "dro"), ("both", "dpo"), ("both", "sft"), ("dro", "sft"))
-"""What stage 2 adds, what stage 1 adds, and what either has over plain supervised tuning."""
 Families = Mapping[str, Sequence[tuple[str, str]]]
 """Name -> contrasts (arm, against); within a family of one metric, Holm corrects."""
-FAMILIES: Families = {"against the base": AGAINST_BASE, "between arms": BETWEEN_ARMS}
 PRIMARY = "imagereward"
 RESAMPLES = 10_000
 LEVEL = 0.05
@@ -72,7 +67,7 @@ def contrast(found: BySeed, metric: str, arm: str, against: str, seeds: Sequence
     }
 
 
-def contrasts(found: BySeed, families: Families = FAMILIES) -> list[dict[str, Any]]:
+def contrasts(found: BySeed, families: Families) -> list[dict[str, Any]]:
     """All of them: pooled over the seeds, with Holm's correction within each family, and each seed's difference beside it.
 
     A family is one metric and one of the lists of contrasts.
