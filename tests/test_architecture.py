@@ -13,8 +13,8 @@ GROUND = {
     "advice", "bradley_terry", "caches", "catalogue", "context", "digests", "duplicates", "engines", "errors", "hardware", "images",
     "literals", "models", "onnx_files", "options", "overlaps", "pairsets", "places", "plugins", "progress", "prompts",
     "protocols", "published", "ranks", "recipe", "records", "resolve", "richhf", "rowfiles", "runtime", "scoring", "seeds",
-    "selection", "servers", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "tfrecords", "untrusted",
-    "vetoes", "vlms", "votes", "weights", "wording",
+    "selection", "servers", "shares", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "tfrecords",
+    "untrusted", "vetoes", "vlms", "votes", "weights", "wording",
 }  # fmt: skip
 DIFFUSION = {"diffusion"}
 SHELVES = {"sources", "rewards", "saliency", "perturbations", "critics", "instructors"}

@@ -135,3 +135,53 @@ def test_models_json_names_the_nodes(tmp_path: Path, base: str) -> None:
     node, found = run(tmp_path, {"base": base}, per_prompt=1)
     assert json.loads((node.path / "models.json").read_text()) == {"base": found["base"].fingerprint}
     assert found["base"].verb == "pictures"
+
+
+def test_two_devices_share_the_pictures_and_give_those_of_one(tmp_path: Path, base: str, other: str) -> None:
+    models = {"base": base, "other": other}
+    _, alone = run(tmp_path / "one", models, per_prompt=22, steps=1)
+    node, shared = run(tmp_path / "two", models, per_prompt=22, steps=1, devices=["cpu", "cpu"])
+    assert node.complete
+    for label, child in shared.items():
+        assert child.complete
+        assert child.fingerprint == alone[label].fingerprint
+        assert child.summary == alone[label].summary
+        assert len(child.shards()) == 2
+        for ours, expected in zip(rows(child), rows(alone[label]), strict=True):
+            assert (ours["prompt_id"], ours["index"]) == (expected["prompt_id"], expected["index"])
+            # Fewer threads add in another order.
+            assert (tables.picture_of(ours).tensor - tables.picture_of(expected).tensor).abs().max() <= 1.01 / 255
+
+
+def test_the_error_of_a_worker_is_the_callers(tmp_path: Path, base: str) -> None:
+    with pytest.raises(ValueError, match="device 'cuda:7'"):
+        run(tmp_path, {"base": base}, per_prompt=22, steps=1, devices=["cpu", "cuda:7"])
+    _, found = run(tmp_path, {"base": base}, per_prompt=22, steps=1)
+    assert found["base"].complete, "what the other worker has made is used"
+
+
+def test_compiled_networks_make_the_same_pictures(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the compiler's own front end; what its back ends make of the graph is torch's to test, and slow."""
+    compiled: list[Any] = []
+
+    def compile_(self: torch.nn.Module) -> None:
+        compiled.append(type(self).__name__)
+        whole(self, backend="eager")
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", compile_)
+    _, plain = run(tmp_path / "plain", {"base": base})
+    _, found = run(tmp_path / "compiled", {"base": base}, compile=True)
+    assert compiled == ["UNet2DConditionModel"]
+    assert plain["base"].fingerprint == found["base"].fingerprint
+    assert [row["image"]["bytes"] for row in rows(found["base"])] == [row["image"]["bytes"] for row in rows(plain["base"])]
+
+
+def test_a_compiler_that_is_not_there_is_an_error_that_says_so(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no working C++ compiler was found")
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: whole(self, backend=broken))
+    with pytest.raises(GenerateError, match=r"compile = true, and torch.compile failed .*no working C"):
+        run(tmp_path, {"base": base}, compile=True)

@@ -19,6 +19,7 @@ from pairwright import resolve, scoring, tables
 from pairwright.options import Plugin
 from pairwright.plugins import PluginError
 from pairwright.records import Column, Picture, Prompt, Unscored
+from pairwright.shares import Share, WorkerError
 from pairwright.store import Node, Store, StoreError
 
 REWARD = '''
@@ -339,10 +340,10 @@ def test_pictures_without_a_prompt_are_scored_by_rewards_that_read_none(store: S
 def test_a_share_scores_its_shards_and_whoever_is_last_finishes(store: Store, rough) -> None:
     named, log = rough
     pictures = scoring.Stored(pictures_node(store, [[picture(name, 7)] for name in "abcde"]))
-    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=scoring.Share(1, 2))
+    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=Share(1, 2))
     assert [path.name for path in node.shards()] == ["data-00001.parquet", "data-00003.parquet"]
     assert not node.complete
-    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=scoring.Share(0, 2))
+    (node,) = scoring.score_together(store, pictures, [scoring.Scorer(named("one"))], share=Share(0, 2))
     assert node.complete
     assert node.summary["scored"] == 5
     assert len(log.read_text().splitlines()) == 5
@@ -372,7 +373,7 @@ def test_a_worker_that_dies_is_an_error_and_leaves_what_was_scored(store: Store,
     monkeypatch.syspath_prepend(str(tmp_path))
     pictures = pictures_node(store, [[picture("a", 1)], [picture("b", 2)], [picture("c", 3)]])
     plugin = Plugin(name=f"{package.name}.dying")
-    with pytest.raises(scoring.ScoringError, match="a worker process died"):
+    with pytest.raises(WorkerError, match="a worker process died"):
         scoring.score_sets(store, {"": scoring.Stored(pictures)}, [plugin], devices=("cpu", "cpu"))
     node = scoring.Scorer(plugin).at(store, scoring.Stored(pictures))
     assert node.shard(0).exists()

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -21,7 +23,9 @@ from pairwright.diffusion.encodings import chunks
 from pairwright.errors import Explained
 from pairwright.models import ModelRef
 from pairwright.options import Generate, PromptSet
+from pairwright.progress import SILENT, Progress
 from pairwright.records import Prompt
+from pairwright.shares import WHOLE, Share, share_out
 from pairwright.store import Node, Store, write_json
 
 VERSION = 1
@@ -60,6 +64,7 @@ def generate(options: Generate, context: Context) -> Node:
         SamplingError: a sampler whose noise would depend on a picture's neighbours.
         GenerateError: a step that has no captions to use as prompts.
         PromptError: a prompt file that is not there, or empty.
+        WorkerError: one of several workers died.
     """
     refs = {label: models.resolve(model, context) for label, model in options.models.items()}
     prompts = prompts_of(options.prompts, context)
@@ -70,9 +75,8 @@ def generate(options: Generate, context: Context) -> Node:
     }
     listed = {label: child.fingerprint for label, child in children.items()}
     node = context.node("generate", {"version": VERSION, "models": listed}, list(listed.values()))
-    for label, child in children.items():
-        if not child.complete:
-            _sample(child, label, refs[label], prompts, options, context)
+    open_ = [_Album(child, label, refs[label], prompts, options) for label, child in children.items() if not child.complete]
+    _sample_all(open_, options, context)
     if not node.complete:
         write_json(node.path / MODELS, listed)
         node.finish(models=len(listed), prompts=len(prompts), pictures=len(listed) * len(prompts) * options.per_prompt)
@@ -106,22 +110,90 @@ def prompts_of(wanted: PromptSet, context: Context) -> list[Prompt]:
     return [Prompt(texts[row], hashlib.sha256(texts[row].encode()).hexdigest()[:16]) for row in chosen]
 
 
-def _sample(node: Node, label: str, ref: ModelRef, prompts: Sequence[Prompt], options: Generate, context: Context) -> None:
-    device = runtime.device(options.device)
-    family = families.load(ref, context.store, dtype=options.dtype, device=device)
-    jobs = [_Job(prompt, index) for prompt in prompts for index in range(options.per_prompt)]
+@dataclass(frozen=True)
+class _Album:
+    """The pictures of one model."""
+
+    node: Node
+    label: str
+    ref: ModelRef
+    prompts: Sequence[Prompt]
+    options: Generate
+
+    @cached_property
+    def shards(self) -> list[Sequence[_Job]]:
+        """What is in each shard."""
+        return list(chunks([_Job(prompt, index) for prompt in self.prompts for index in range(self.options.per_prompt)], SHARD))
+
+    def missing(self, share: Share = WHOLE) -> list[int]:
+        """Shards of a share that are not there yet."""
+        return [number for number in range(len(self.shards)) if number in share and not self.node.shard(number).exists()]
+
+    def written(self) -> int:
+        """Pictures that are on the disk."""
+        return self.total - sum(len(self.shards[number]) for number in self.missing())
+
+    @property
+    def total(self) -> int:
+        """Pictures that there will be."""
+        return sum(map(len, self.shards))
+
+    def finish(self) -> None:
+        """Every shard is there."""
+        self.node.finish(pictures=self.total, prompts=len(self.prompts))
+
+
+def _sample_all(albums: Sequence[_Album], options: Generate, context: Context) -> None:
+    if len(options.devices) > 1:
+        share_out(
+            partial(_work, albums, context.store),
+            options.devices,
+            label="generate",
+            total=sum(each.total for each in albums),
+            written=lambda: sum(each.written() for each in albums),
+            progress=context.progress,
+        )
+    device = options.devices[0] if options.devices else options.device
+    for each in albums:
+        _sample(each, context.store, device, WHOLE, context.progress)
+        each.finish()
+
+
+def _work(albums: Sequence[_Album], store: Store, device: str, share: Share) -> None:
+    for each in albums:
+        _sample(each, store, device, share, SILENT)
+
+
+def _sample(album: _Album, store: Store, device: str, share: Share, progress: Progress) -> None:
+    missing, options = album.missing(share), album.options
+    if not missing:
+        return
+    family = families.load(album.ref, store, dtype=options.dtype, device=runtime.device(device))
+    if options.compile:
+        family.network.compile()
     settings = sampling.Settings(options.steps, options.guidance, options.sampler, options.seed)
-    with context.progress.task(f"generate {label}", len(jobs)) as task:
-        for number, shard in enumerate(chunks(jobs, SHARD)):
-            if node.shard(number).exists():
-                task.advance(len(shard))
-                continue
+    with progress.task(f"generate {album.label}", album.total, album.written()) as task:
+        for number in missing:
             rows: list[dict[str, Any]] = []
-            for part in chunks(shard, options.batch_size):
-                rows.extend(_rows(family, part, options, settings))
+            for part in chunks(album.shards[number], options.batch_size):
+                with _compiling():
+                    rows.extend(_rows(family, part, options, settings))
                 task.advance(len(part))
-            node.write(number, rows, tables.GENERATED)
-    node.finish(pictures=len(jobs), prompts=len(prompts))
+            album.node.write(number, rows, tables.GENERATED)
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """A compiler that fails, as one that is not installed does at the first picture, is the user's to mend."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        reason = " ".join(str(error).split("\n")[:2])  # who failed, and why
+        raise GenerateError(
+            f"compile = true, and torch.compile failed ({reason}). Install what it needs, or leave it out"
+        ) from error
 
 
 def _rows(

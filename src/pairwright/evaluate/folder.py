@@ -24,7 +24,7 @@ from pairwright.evaluate.collections import Collection, collect
 from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
 from pairwright.records import Column, Unscored
-from pairwright.scoring import Share
+from pairwright.shares import Share
 from pairwright.store import Node, Store, write_file
 
 FORMATS = (".csv", ".jsonl", ".parquet")

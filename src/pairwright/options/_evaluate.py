@@ -65,8 +65,14 @@ class Generate(Options):
     """``model``: the scheduler that comes with the model, as diffusers' pipeline would use it."""
     seed: int = 0
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Of the network that is sampled. A CPU that has no products in it uses float32."""
     batch_size: int = execution(8, ge=1)
     device: str = execution("auto")
+    devices: tuple[str, ...] = execution(())
+    """Several devices share the pictures of every model, each in a process of its own; default: ``device`` alone."""
+    compile: bool = execution(default=False)
+    """Compile the network (``torch.compile``): minutes at the start of every model, faster from then on; its kernels round at
+    other places. Needs a C++ compiler on a CPU, Triton on a GPU."""
 
     @model_validator(mode="before")
     @classmethod

@@ -8,12 +8,12 @@ each picture once (:mod:`pairwright.scoring.together`), and several devices shar
 from pairwright.scoring.crewed import score_crewed, score_sets_crewed, takes_device
 from pairwright.scoring.pictures import NO_PROMPT, Chosen, Closed, Content, Item, PictureSet, Stored, opened
 from pairwright.scoring.scorer import VERB, VERSION, Scorer, score_all
-from pairwright.scoring.spread import ScoringError, score_sets
+from pairwright.scoring.spread import score_sets
 from pairwright.scoring.tables import Scores, read_columns, read_scores
-from pairwright.scoring.together import WHOLE, Share, passes, score_node, score_together
+from pairwright.scoring.together import passes, score_node, score_together
 
 __all__ = [
-    "NO_PROMPT", "VERB", "VERSION", "WHOLE", "Chosen", "Closed", "Content", "Item", "PictureSet", "Scorer", "Scores",
-    "ScoringError", "Share", "Stored", "opened", "passes", "read_columns", "read_scores", "score_all", "score_crewed", "score_node",
+    "NO_PROMPT", "VERB", "VERSION", "Chosen", "Closed", "Content", "Item", "PictureSet", "Scorer", "Scores",
+    "Stored", "opened", "passes", "read_columns", "read_scores", "score_all", "score_crewed", "score_node",
     "score_sets", "score_sets_crewed", "score_together", "takes_device",
 ]  # fmt: skip

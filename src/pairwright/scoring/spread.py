@@ -1,32 +1,20 @@
-"""Sets of pictures scored by one device or by several, each in a process of its own.
-
-Workers share nothing but the store: a shard belongs to one of them by its number and is written whole or not at all, so that
-a worker that dies loses the shard it was at and nothing else.
-"""
+"""Sets of pictures scored by one device or by several, each in a process of its own (:mod:`pairwright.shares`)."""
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
-from pairwright.errors import Explained
 from pairwright.options import Plugin
 from pairwright.progress import SILENT, Progress
 from pairwright.scoring.pictures import PictureSet
 from pairwright.scoring.scorer import Scorer
-from pairwright.scoring.together import WHOLE, Share, passes, score_together
+from pairwright.scoring.together import passes, score_together
+from pairwright.shares import WHOLE, Share, share_out
 from pairwright.store import Node, Store
-
-_LOOK_EVERY_SECONDS = 0.5
 
 Sets = Mapping[str, PictureSet]
 """Sets of pictures by a label of the caller's."""
-
-
-class ScoringError(Explained, RuntimeError):
-    """Scoring that could not go on; the message says why and that what was computed is kept."""
 
 
 def score_sets(
@@ -54,7 +42,7 @@ def score_sets(
         by label, one node per reward, in order. With a share they may be unfinished.
 
     Raises:
-        ScoringError: a worker died.
+        WorkerError: a worker died.
         ValueError, StoreError, PluginError: as :meth:`Scorer.node`.
     """
     if len(devices) > 1:
@@ -75,37 +63,15 @@ def _work(store: Store, sets: Sets, rewards: Sequence[Plugin], batch: int, devic
 
 
 def _spread(store: Store, sets: Sets, rewards: Sequence[Plugin], batch: int, devices: Sequence[str], progress: Progress) -> None:
-    """Have the missing shards scored by one process per device; what they do is seen in the store."""
     nodes = [(Scorer(each).at(store, pictures), pictures.sizes()) for pictures in sets.values() for each in rewards]
-    total = sum(sum(sizes.values()) for _, sizes in nodes)
-    done = _written(nodes)
-    if done == total:
-        return
-    # Spawned and not forked: a fork of a process that has used CUDA or threads cannot use them.
-    context = multiprocessing.get_context("spawn")
-    with (
-        progress.task(f"score on {', '.join(devices)}", total, done) as task,
-        ProcessPoolExecutor(len(devices), mp_context=context) as pool,
-    ):
-        running = {
-            pool.submit(_work, store, sets, rewards, batch, device, Share(rank, len(devices)))
-            for rank, device in enumerate(devices)
-        }
-        workers = set(running)
-        while running:
-            _, running = wait(running, _LOOK_EVERY_SECONDS, FIRST_COMPLETED)
-            now = _written(nodes)
-            if now > done:
-                task.advance(now - done)
-                done = now
-        try:
-            for each in workers:
-                each.result()
-        except BrokenProcessPool as error:
-            raise ScoringError(
-                "a worker process died without a word (out of memory, or killed); what was scored is kept: run the same "
-                "command again, with fewer devices or a smaller --batch-size"
-            ) from error
+    share_out(
+        partial(_work, store, sets, rewards, batch),
+        devices,
+        label="score",
+        total=sum(sum(sizes.values()) for _, sizes in nodes),
+        written=partial(_written, nodes),
+        progress=progress,
+    )
 
 
 def _written(nodes: Sequence[tuple[Node, Mapping[int, int]]]) -> int:

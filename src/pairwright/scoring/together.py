@@ -21,26 +21,13 @@ from pairwright.records import Prompt, Unscored
 from pairwright.scoring.pictures import Closed, Content, Item, PictureSet, Shards
 from pairwright.scoring.scorer import Scorer
 from pairwright.scoring.tables import columns_file, summary
+from pairwright.shares import WHOLE, Share
 from pairwright.store import Node, Store, write_json
 
 ALONE_BYTES = 6e9
 """Weights from this size on are loaded by themselves: 7B networks in 16 bits have 14 GB, CLIP-H in 32 bits 4 GB."""
 _DECODERS = 8
 """Threads that decode ahead, at most: one core decodes some 70 photographs of 512 pixels a second."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which shards one of several workers scores. Membership follows from the shard's number alone."""
-
-    rank: int = 0
-    of: int = 1
-
-    def __contains__(self, shard: int) -> bool:
-        return shard % self.of == self.rank
-
-
-WHOLE = Share()
 
 
 @dataclass(frozen=True)
