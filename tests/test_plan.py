@@ -118,6 +118,12 @@ def test_a_run_on_what_is_here_downloads_nothing_and_says_everything(table: dict
     assert "There is no GPU" not in text
 
 
+def test_several_devices_share_a_steps_pictures(table: dict[str, Any], tmp_path: Path) -> None:
+    assert "shared by" not in planned(table, tmp_path)
+    table["step"]["pictures"]["devices"] = ["cpu", "cpu"]
+    assert planned(table, tmp_path).count("shared by 2 devices") == 1
+
+
 def test_every_model_is_named_with_its_place_and_size(table: dict[str, Any], tmp_path: Path, pack: Path) -> None:
     text = planned(table, tmp_path)
     for name in ("u2net", "inpaint", "pickscore", "base", "classifier"):

@@ -362,6 +362,7 @@ def test_a_reference_on_another_base_is_measured_against(tmp_path: Path, base: s
     assert abs(foreign["reference_winner"] - own["reference_winner"]) > 1e-3
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_trains_float32_weights(tmp_path: Path, base: str) -> None:
     node = run(tmp_path, base, objective="dpo", steps=2, dtype="bfloat16", optimiser={"learning_rate": 2.56e-6})
     assert {value.dtype for value in weights(node).values()} == {torch.float32}

@@ -235,9 +235,11 @@ def _ran_on(chosen: Options) -> dict[str, Any]:
     """The devices of a step that has just been done; empty for one that reads tables alone."""
     if not hasattr(chosen, "device"):
         return {}
+    from pairwright import runtime
+
     several = getattr(chosen, "devices", ())
     count = ranks.count() if isinstance(chosen, Train) else len(several) or 1
-    return hardware.occupied(several[0] if several else chosen.device, count)
+    return hardware.occupied(runtime.device(several[0] if several else chosen.device), count)
 
 
 @dataclass(frozen=True)

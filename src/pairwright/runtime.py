@@ -1,17 +1,21 @@
 """Devices and number formats, said once.
 
-Network forwards run under autocast in a named dtype; losses, heads and trained weights stay float32.
+Network forwards run under autocast in a named dtype, or in float32 where a CPU has no products of it; losses, heads and trained
+weights stay float32.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from functools import cache
 
 import torch
 
-Dtype = Literal["bfloat16", "float16", "float32"]
+from pairwright import hardware
+
+Dtype = hardware.Dtype
 
 
 def device(name: str = "auto") -> torch.device:
@@ -33,6 +37,25 @@ def device(name: str = "auto") -> torch.device:
 def dtype(name: Dtype) -> torch.dtype:
     """The torch dtype of that name."""
     return {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}[name]
+
+
+def working_dtype(name: Dtype, where: torch.device) -> torch.dtype:
+    """The torch dtype that networks on ``where`` are kept and run in when ``name`` is asked for.
+
+    The named one, but float32 on a CPU without products of that format (:func:`pairwright.hardware.working_dtype`), which is
+    said once.
+    """
+    works = hardware.working_dtype(name, where.type)
+    if works != name:
+        _say(name, works)
+    return dtype(works)
+
+
+@cache
+def _say(asked: str, works: str) -> None:
+    logging.getLogger(__name__).warning(
+        "This CPU has no products in %s and would imitate them, some 25 times slower: its networks run in %s.", asked, works
+    )
 
 
 def autocast(where: torch.device, number: torch.dtype) -> AbstractContextManager[object]:

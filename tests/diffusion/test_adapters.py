@@ -94,6 +94,7 @@ def test_a_copy_is_frozen_and_equal_and_stays_behind(sd15: Sd15) -> None:
     assert all(value.requires_grad for value in adapters.parameters(sd15.network, "policy").values())
 
 
+@pytest.mark.usefixtures("every_format")
 def test_adapters_on_a_bfloat16_base_are_float32_and_small_steps_move_them(load: Callable[..., Sd15], tmp_path: Path) -> None:
     """Trap 3: bfloat16 weights with AdamW."""
     family = load("bfloat16")

@@ -158,6 +158,7 @@ def test_a_reference_that_answers_another_question_is_refused(base: str, store: 
         assemble(ModelRef(base, "sd15"), store, ModelRef(base, "sdxl", (Layer("weights", base),)), method=method)
 
 
+@pytest.mark.usefixtures("every_format")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_full_fine_tuning_starts_with_a_gain_of_exactly_0(base: str, lora: Layer, store: Store, dtype: str) -> None:
     """In bfloat16 too, although the reference takes half the memory."""
@@ -170,6 +171,7 @@ def test_full_fine_tuning_starts_with_a_gain_of_exactly_0(base: str, lora: Layer
     assert {value.dtype for value in found.trained.values()} == {torch.float32}
 
 
+@pytest.mark.usefixtures("every_format")
 def test_a_reference_whose_normalisations_are_rounded_would_differ(base: str, store: Store) -> None:
     """Why :func:`pairwright.diffusion.full.shrink` leaves them alone."""
     found = assemble(ModelRef(base, "sd15"), store, method="full", dtype="bfloat16")

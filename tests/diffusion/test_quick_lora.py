@@ -64,6 +64,7 @@ def test_predictions_and_gradients_are_pefts_own(sd15: Sd15) -> None:
         assert apart(predict(sd15).detach(), slow[0]) > 0.1, "the adapters do something"
 
 
+@pytest.mark.usefixtures("every_format")
 def test_in_bfloat16_they_are_as_near_to_float32s_as_pefts(load: Callable[..., Sd15]) -> None:
     rounded = load("bfloat16")
     quick, slow = both(rounded)
@@ -80,6 +81,7 @@ def test_in_bfloat16_they_are_as_near_to_float32s_as_pefts(load: Callable[..., S
     assert apart(quick[1], expected_gradient) < 0.2
 
 
+@pytest.mark.usefixtures("every_format")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_an_adapter_whose_b_is_0_changes_no_bit(load: Callable[..., Sd15], dtype: str) -> None:
     family = load(dtype)

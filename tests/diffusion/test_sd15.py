@@ -63,6 +63,7 @@ def test_the_prediction_is_the_unets(sd15: Sd15, base: str) -> None:
     torch.testing.assert_close(alone, expected[1:], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_predicts_the_same_to_its_precision_and_answers_in_float32(sd15: Sd15, load: Callable[..., Sd15]) -> None:
     latents = torch.randn((1, 4, 8, 8), generator=torch.Generator().manual_seed(2))
     condition, t = sd15.condition(["tulip"]), torch.tensor([500])

@@ -103,6 +103,7 @@ def test_sides_are_multiples_of_a_patch(sd35: Sd35) -> None:
         sd35.latent_shape(36)  # the autoencoder could; nine latents are no whole number of patches
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_is_of_the_transformer_alone(sd35: Sd35, folder: Path) -> None:
     half = load(folder, "bfloat16")
     condition = half.condition(PROMPTS)

@@ -108,6 +108,7 @@ def test_latents_have_its_own_scale_and_come_back(sdxl: Sdxl, folder: Path) -> N
     assert sdxl.latent_shape(64) == (4, 16, 16)
 
 
+@pytest.mark.usefixtures("every_format")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_of_the_unet_alone(sdxl: Sdxl, folder: Path, dtype: Dtype) -> None:
     half, state, t = load(folder, dtype), latents(), torch.tensor([10, 900])

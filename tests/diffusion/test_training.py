@@ -195,6 +195,7 @@ def test_gradients_are_clipped(load: Callable[..., Sd15], store: Store) -> None:
     assert float((after - before).norm()) == pytest.approx(0.5 * first.lr, rel=1e-2)
 
 
+@pytest.mark.usefixtures("every_format")
 def test_all_but_the_network_is_float32_and_a_small_step_moves_every_weight(load: Callable[..., Sd15], store: Store) -> None:
     """Trap 3: at a learning rate of 2.56e-6 AdamW moves few bfloat16 weights at all."""
     settings = {"objective": "dpo", "dtype": "bfloat16", "optimiser": {"learning_rate": 2.56e-6}}
@@ -211,6 +212,7 @@ def test_all_but_the_network_is_float32_and_a_small_step_moves_every_weight(load
     assert (after != before).float().mean() > 0.99
 
 
+@pytest.mark.usefixtures("every_format")
 @pytest.mark.parametrize("objective", ["dpo", "dro"])
 @pytest.mark.parametrize("micro", [4, 3, 1])
 def test_a_policy_that_equals_its_reference_has_a_gain_of_exactly_0_in_bfloat16(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pairwright import hardware, scoring
@@ -104,7 +105,7 @@ def test_cost_is_said_by_device_with_hours_of_gpus(copy: Path) -> None:
     gpu = {"kind": "cuda", "label": "A GPU", "count": 2}
     record["steps"]["stage1"] |= {"seconds": 3600.0, "ran_on": gpu}
     record["steps"]["stage2"] |= {"seconds": 1800.0, "ran_on": gpu}
-    record["steps"]["scores"] |= {"seconds": 30.0, "ran_on": hardware.occupied("cpu")}
+    record["steps"]["scores"] |= {"seconds": 30.0, "ran_on": hardware.occupied(torch.device("cpu"))}
     write_json(copy / "run.json", record)
     first, second = costs(read_run(copy))
     assert first == "3.00 GPU-hours on A GPU (1 h 30 min)"

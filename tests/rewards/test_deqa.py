@@ -129,6 +129,7 @@ def test_broken_and_far_too_thin_pictures_are_unscored(reward):
     assert all(isinstance(row, Unscored) for row in reward.score([thin, thin], PROMPTS[:2]))
 
 
+@pytest.mark.usefixtures("every_format")
 def test_a_bfloat16_network_has_a_float32_head(folder, reward):
     half = loaded(folder, dtype="bfloat16")
     formats = {name: parameter.dtype for name, parameter in half.network.named_parameters()}

@@ -128,6 +128,7 @@ def test_what_cannot_be_scored_has_its_reason_and_costs_itself_only(reward):
     assert reward.score([thin], PROMPTS[:1])[0] == rows[0]
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_networks_have_float32_heads(folder, reward):
     half = load(folder, dtype="bfloat16")
     assert half.clip.network.vision_model.dtype == torch.bfloat16

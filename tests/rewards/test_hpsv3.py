@@ -113,6 +113,7 @@ def test_broken_and_absurdly_long_pictures_are_unscored(reward, monkeypatch):
     assert all(isinstance(row, Unscored) for row in reward.score([line, line], PROMPTS[:2]))
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_networks_have_a_float32_head(folder, reward, monkeypatch):
     monkeypatch.setattr(hpsv3, "PIXELS", FEW)
     half = plugins.load("rewards", "hpsv3", model=str(folder), device="cpu")

@@ -148,6 +148,7 @@ def test_alone_is_as_in_a_batch(reward):
         assert reward.score([picture], [prompt])[0] == pytest.approx(row, abs=1e-5)
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_encoders_have_a_float32_head(folder, reward):
     half = plugins.load("rewards", "imagereward", model=str(folder), device="cpu")
     assert half.network.vision.dtype == half.network.text.dtype == torch.bfloat16

@@ -70,6 +70,7 @@ def test_the_unit_does_not_follow_the_checkpoint(tmp_path, reward):
     assert [(column.name, column.unit) for column in reward.columns] == [("pickscore", "100 * cosine")]
 
 
+@pytest.mark.usefixtures("every_format")
 def test_bfloat16_networks_have_float32_heads(folder, reward):
     half = plugins.load("rewards", "pickscore", model=str(folder), device="cpu")
     assert half.clip.network.vision_model.dtype == half.clip.network.text_model.dtype == torch.bfloat16

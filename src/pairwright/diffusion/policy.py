@@ -221,7 +221,7 @@ def _full(
 
     def frozen(ref: ModelRef) -> Family:
         family = families.load_whole(ref, store, dtype=chosen.dtype, device=device)
-        full.shrink(family.network.requires_grad_(requires_grad=False), runtime.dtype(chosen.dtype))
+        full.shrink(family.network.requires_grad_(requires_grad=False), runtime.working_dtype(chosen.dtype, device))
         return family
 
     measured = None

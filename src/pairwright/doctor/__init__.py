@@ -95,11 +95,10 @@ def _extras() -> Iterator[Finding]:
 def _processor() -> Iterator[Finding]:
     found = hardware.processor()
     features = f", {', '.join(found.features)}" if found.features else ""
-    slow = "" if not found.features or {"amx_bf16", "avx512_bf16", "bf16"} & set(found.features) else "no bfloat16 in hardware"
     yield Finding(
         "cpu",
         f"{found.model}, {found.cores} cores{features}",
-        f'{slow}: dtype = "float32" may be faster on the CPU' if slow else "",
+        "" if hardware.multiplies("bfloat16") else "no bfloat16 in hardware: networks on it run in float32, whatever dtype says",
     )
     total, free = hardware.memory()
     if total is None or free is None:

@@ -147,7 +147,7 @@ class Train(Options):
     seed: int = 0
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Of the frozen weights and the forwards; trained weights and losses are float32. (float16 would lose the small
-    gradients of a large batch.)"""
+    gradients of a large batch.) A CPU that has no products in bfloat16 uses float32."""
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] = execution("auto")
     """Samples per forward and backward; changes memory and speed, not the step. ``auto``: as many as fit into a CUDA
     device's memory, measured at the start; 8 on other devices. Where memory runs out, it is halved and the step done again."""

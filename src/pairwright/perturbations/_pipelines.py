@@ -159,7 +159,7 @@ def assembled(
         except (OSError, ValueError) as error:
             raise weights.WeightsError(f"{folder} is not a pipeline in the layout of {kind}: {error}") from error
         # The number format is set here and not while loading: the name of that option depends on diffusers' version.
-        pipe = pipe.to(where, runtime.dtype(dtype))
+        pipe = pipe.to(where, runtime.working_dtype(dtype, where))
     pipe.set_progress_bar_config(disable=True)
     return pipe, where
 

@@ -66,7 +66,8 @@ def plan(recipe: Recipe, root: Path) -> str:
 
 
 def _device_name(chosen: Options) -> str | None:
-    name = getattr(chosen, "device", None)
+    several = getattr(chosen, "devices", ())
+    name = several[0] if several else getattr(chosen, "device", None)
     return name if isinstance(name, str) else None
 
 
@@ -90,9 +91,10 @@ def heading(devices: Iterable[Device]) -> list[str]:
     lines = []
     for device in dict.fromkeys(devices):
         room = f", {memory.size(device.free)} of {memory.size(device.total)} free" if device.free and device.total else ""
-        speed = hardware.throughput(device.name, "bfloat16")
+        dtype = hardware.working_dtype("bfloat16", device.name)
+        speed = hardware.throughput(device.name, dtype)
         lines.append(
-            f"Here: {device.label}{room}; {work.tera(speed)}/s in a bfloat16 matrix product now, "
+            f"Here: {device.label}{room}; {work.tera(speed)}/s in a {dtype} matrix product now, "
             f"{_efficiency(device):.0%} of that expected in a network"
         )
     return lines
@@ -141,7 +143,10 @@ def _step(step: Step, graph: Graph, device: Device | None, *, reused: bool) -> _
         lines += [_line("memory", line), *(_line("", each) for each in advice)]
     estimate = work.of_step(step, graph)
     lines += [_line("work" if number == 0 else "", text) for number, text in enumerate(estimate.said)]
-    spent = seconds(estimate, device)
+    workers = len(getattr(step.options, "devices", ())) or 1
+    spent = seconds(estimate, device) / workers
+    if workers > 1:
+        lines.append(_line("", f"shared by {workers} devices"))
     said = f"unknown: {estimate.unknown}" if estimate.unknown else about(spent) + (f" for {estimate.per}" if estimate.per else "")
     return _Cost([*lines, _line("time", said)], found, None if estimate.unknown or estimate.per else spent)
 
@@ -150,7 +155,7 @@ def seconds(estimate: amounts.Work, device: Device | None) -> float:
     """How long that takes on a device: its networks at the speed that is expected of them, and what one core does besides."""
     if device is None or not estimate.flop:
         return estimate.seconds
-    speed = hardware.throughput(device.name, estimate.dtype) * _efficiency(device)
+    speed = hardware.throughput(device.name, hardware.working_dtype(estimate.dtype, device.name)) * _efficiency(device)
     return estimate.seconds + max(estimate.flop / speed, estimate.forwards * SECONDS_PER_FORWARD)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil
+from typing import cast
 
 from pairwright.catalogue import Costs
+from pairwright.hardware import Dtype
 from pairwright.literals import option
 from pairwright.options import Plugin
 from pairwright.plan.graph import Graph
@@ -28,7 +30,7 @@ class Work:
     """Calls of large networks, whole batches at a time: on small networks their number and not their work decides."""
     seconds: float = LEAST_SECONDS
     """Spent on one core besides: decoding, encoding, statistics."""
-    dtype: str = "bfloat16"
+    dtype: Dtype = "bfloat16"
     said: list[str] = field(default_factory=list)
     """What it comes from."""
     per: str = ""
@@ -76,6 +78,6 @@ def painted(work: Work, plugin: Plugin, count: float, batch: int, side: int, gra
     work.network(painter, "unet", count * guided, batch * guided, run)
     for kind in ("encode", "decode"):
         work.network(painter, kind, count, batch)
-    work.dtype = str(option("perturbations", plugin, "dtype") or work.dtype)
+    work.dtype = cast("Dtype", option("perturbations", plugin, "dtype") or work.dtype)
     work.said.append(f"{run} steps each{', with guidance' if guided > 1 else ''}")
     return True

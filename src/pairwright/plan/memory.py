@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 from pairwright.catalogue import Costs
-from pairwright.hardware import Device
+from pairwright.hardware import Device, Dtype, working_dtype
 from pairwright.literals import option, weights_of
 from pairwright.options import Curate, Generate, Score, Train
 from pairwright.plan import costs
@@ -14,7 +15,7 @@ from pairwright.plan.needs import plugins_of
 from pairwright.plan.work import AUTO, resolution
 from pairwright.recipe import Step
 
-BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+BYTES: dict[Dtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
 SHARE = 0.9
 """Of the free memory that a step may take: the rest goes to kernels' workspaces and to fragmentation."""
 TRAINED_BYTES = {"adamw": 16, "adafactor": 8}
@@ -58,7 +59,7 @@ def of_step(step: Step, graph: Graph, device: Device) -> Memory | None:
         return _train(chosen, graph.pipeline(chosen.start, resolution(step, graph)), device)
     if isinstance(chosen, Generate):
         sampled = [graph.pipeline(model, chosen.resolution) for model in chosen.models.values()]
-        sizes = [_pipeline(each, BYTES[chosen.dtype], 4) for each in sampled]
+        sizes = [_pipeline(each, bytes_of(chosen.dtype, device), 4) for each in sampled]
         known = [each for each in sizes if each is not None]
         return Memory(max(known, default=0.0), free=device.free, partial=len(known) < len(sizes))
     if isinstance(chosen, Curate | Score):
@@ -66,11 +67,16 @@ def of_step(step: Step, graph: Graph, device: Device) -> Memory | None:
     return None
 
 
+def bytes_of(dtype: object, device: Device) -> int:
+    """Bytes of a number in networks on that device; of a plug-in without the option ``dtype`` (None), those of float32."""
+    return 4 if dtype is None else BYTES[working_dtype(cast("Dtype", dtype), device.name)]
+
+
 def _train(chosen: Train, costs: Costs | None, device: Device) -> Memory | None:
     if costs is None:
         return None
-    number = BYTES[chosen.dtype]
-    weights, graphs = _networks(chosen, costs), graphs_per_sample(chosen)
+    number = bytes_of(chosen.dtype, device)
+    weights, graphs = _networks(chosen, costs, number), graphs_per_sample(chosen)
     each = costs.kept_full if chosen.method == "full" else costs.kept
     kept, checkpointed = (value * graphs * number / 2 for value in (each, costs.kept_checkpointed))
     room = SHARE * device.free - weights if device.free is not None else None
@@ -84,9 +90,9 @@ def _train(chosen: Train, costs: Costs | None, device: Device) -> Memory | None:
     return Memory(weights, used * micro, most, most_checkpointed, micro, device.free, beforehand=costs.around())
 
 
-def _networks(chosen: Train, costs: Costs) -> float:
+def _networks(chosen: Train, costs: Costs, number: int) -> float:
     """Bytes of policy and reference with what is trained, its gradients and the optimiser's state."""
-    network, number, trained = costs.parameters["unet"], BYTES[chosen.dtype], TRAINED_BYTES[chosen.optimiser.name]
+    network, trained = costs.parameters["unet"], TRAINED_BYTES[chosen.optimiser.name]
     if chosen.method == "lora":
         return network * number + costs.adapter * chosen.lora.rank * trained
     lagging = chosen.objective == "dro" and chosen.rollout.refresh > 1
@@ -115,7 +121,7 @@ def _inference(step: Step, graph: Graph, device: Device) -> Memory:
     """All models at once: an upper bound where they are loaded one after the other."""
     sizes: dict[str, float | None] = {}
     for shelf, plugin in plugins_of(step.options):
-        number = BYTES.get(str(option(shelf, plugin, "dtype")), 4)
+        number = bytes_of(option(shelf, plugin, "dtype"), device)
         # All of a perturbation's networks are counted together, under its first.
         for model in weights_of(shelf, plugin)[: 1 if shelf == "perturbations" else None]:
             if shelf == "perturbations":

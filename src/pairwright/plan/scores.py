@@ -68,7 +68,7 @@ def _memory(groups: Iterable[Sequence[Plugin]], found: dict[str, places.Place], 
         for reward in group:
             for model in weights_of("rewards", reward):
                 known = costs.reward(model, found[model].folder)
-                number = memory.BYTES.get(str(option("rewards", reward, "dtype")), 4)
+                number = memory.bytes_of(option("rewards", reward, "dtype"), device)
                 sizes[model] = known.total * number if known else None
         if sizes:
             known_sizes = [each for each in sizes.values() if each is not None]

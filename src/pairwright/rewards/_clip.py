@@ -176,7 +176,7 @@ def load(model: str, processor: str | None, fallback: str, *, dtype: runtime.Dty
         # The PIL backend by name: with torchvision present transformers would choose another, up to 1/255 away.
         images = None if original else CLIPImageProcessorPil.from_pretrained(source, local_files_only=True)
         transform = processed(images) if images else at(size, original_transform)
-        return Clip(network, tokenizer, transform, where, runtime.dtype(dtype))
+        return Clip(network, tokenizer, transform, where, runtime.working_dtype(dtype, where))
 
     return shared((stamp(folder), stamp(source), dtype, str(where), original), build)
 

@@ -61,7 +61,7 @@ def load(
     folder = weights.locate(
         model, patterns=["config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json"]
     )
-    network = state_dicts.pretrained(AutoModelForImageClassification, folder, runtime.dtype(dtype))
+    network = state_dicts.pretrained(AutoModelForImageClassification, folder, runtime.working_dtype(dtype, where))
     # The PIL backend by name: with torchvision present transformers would choose another, up to 1/255 away.
     processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
     known = grouped(network.config.id2label)

@@ -59,7 +59,7 @@ def load(
     where = runtime.device(device)
     folder = weights.locate(model, patterns=FILES)
     before, after, words = sentence(folder)
-    network = _mplug_owl2.build(folder, before, after, words, runtime.dtype(dtype))
+    network = _mplug_owl2.build(folder, before, after, words, runtime.working_dtype(dtype, where))
     return DeQA(network.to(where).requires_grad_(requires_grad=False), where, batch_size)
 
 

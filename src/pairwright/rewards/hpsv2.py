@@ -73,7 +73,7 @@ def load(
         network = _open_clip.network(state_dicts.read(path), str(path), heads=heads, activation="gelu")
         size = network.config.vision_config.image_size
         transform = _clip.at(size, letterboxed)
-        return _clip.Clip(network, _tokenizer(source, network), transform, where, runtime.dtype(dtype))
+        return _clip.Clip(network, _tokenizer(source, network), transform, where, runtime.working_dtype(dtype, where))
 
     clip = _clip.shared(("hpsv2", _clip.stamp(path), _clip.stamp(source), dtype, str(where)), build)
     return HPSv2(clip, (COLUMNS[version],), batch_size)

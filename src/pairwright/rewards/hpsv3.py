@@ -107,7 +107,7 @@ def load(
     own = processor is None and qwen2_vl.has_processor(path.parent)
     base = path.parent if own else weights.locate(processor or PROCESSOR, patterns=qwen2_vl.PROCESSOR_FILES)
     reader = qwen2_vl.processor(base)
-    network = build(path, base, runtime.dtype(dtype))
+    network = build(path, base, runtime.working_dtype(dtype, where))
     place = _add(TOKEN, reader.tokenizer, network.body.config.text_config.vocab_size, path)
     return HPSv3(network.to(where).requires_grad_(requires_grad=False), reader, place, where, batch_size)
 

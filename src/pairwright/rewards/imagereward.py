@@ -51,7 +51,7 @@ def load(
     where = runtime.device(device)
     located = weights.locate(model, patterns=[FILES[1], "*.json", "vocab.txt"])
     path = located if located.is_file() else _checkpoint(located, model)
-    network = _blip.half(_blip.build(path, path.parent), runtime.dtype(dtype)).to(where)
+    network = _blip.half(_blip.build(path, path.parent), runtime.working_dtype(dtype, where)).to(where)
     tokenizer = _tokenizer(path.parent, processor)
     rows = network.text.config.vocab_size
     if len(tokenizer) > rows:

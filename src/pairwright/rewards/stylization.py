@@ -68,7 +68,8 @@ def load(
         pairwright.weights.WeightsError: weights that are not there or do not fit, with the keys named.
         ValueError: a style of which there are no references.
     """
-    where, number = runtime.device(device), runtime.dtype(dtype)
+    where = runtime.device(device)
+    number = runtime.working_dtype(dtype, where)
     folder = weights.locate(model)
     checkpoint = next((folder / name for name in CHECKPOINTS if (folder / name).is_file()), None)
     if checkpoint is None or not all((folder / name).is_file() for name in REFERENCES):

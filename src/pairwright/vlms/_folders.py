@@ -35,7 +35,7 @@ def parts(
     tokenizer = _tokenizer(folder)
     if place not in tokenizer.get_vocab():
         raise weights.WeightsError(f"The tokenizer in {folder} has no {place}: it is not that of a {network.__name__}")
-    loaded = state_dicts.pretrained(network, folder, runtime.dtype(dtype))
+    loaded = state_dicts.pretrained(network, folder, runtime.working_dtype(dtype, device))
     with state_dicts.quietly():
         reader = pictures.from_pretrained(folder, local_files_only=True)
     return loaded.to(device).requires_grad_(requires_grad=False), tokenizer, reader

@@ -104,7 +104,7 @@ def load(model: str, *, dtype: runtime.Dtype, device: str) -> asking.Speaker:
     state = rename({name: each for path in state_dicts.files(folder) for name, each in state_dicts.read(path).items()}, model)
     tokenizer = _tokenizer(folder)
     place = int(tokenizer.convert_tokens_to_ids(PLACE))
-    network = build(settings, state, place, runtime.dtype(dtype), str(folder))
+    network = build(settings, state, place, runtime.working_dtype(dtype, where), str(folder))
     network.generation_config = _generation(folder, tokenizer)
     processor = Processor(tokenizer, _pictures(network.config), network.model)
     network = network.to(where).requires_grad_(requires_grad=False)

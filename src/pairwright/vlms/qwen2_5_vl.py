@@ -51,5 +51,5 @@ def parts(model: str, dtype: runtime.Dtype, device: torch.device) -> tuple[Any, 
 
     folder = weights.locate(model, patterns=qwen2_vl.WEIGHT_FILES)
     qwen2_vl.configuration(Qwen2_5_VLConfig, folder)
-    network = state_dicts.pretrained(Qwen2_5_VLForConditionalGeneration, folder, runtime.dtype(dtype))
+    network = state_dicts.pretrained(Qwen2_5_VLForConditionalGeneration, folder, runtime.working_dtype(dtype, device))
     return network.to(device).requires_grad_(requires_grad=False), qwen2_vl.processor(folder)

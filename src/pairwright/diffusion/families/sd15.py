@@ -25,7 +25,7 @@ def load(base: str, *, dtype: runtime.Dtype, device: torch.device) -> Sd15:
         SingleFileError: a single file of another family.
     """
     parts = _parts.locate(base, Sd15.name, device, ("text_encoder", "unet", "vae"))
-    return Sd15(parts, runtime.dtype(dtype))
+    return Sd15(parts, runtime.working_dtype(dtype, device))
 
 
 class Sd15:

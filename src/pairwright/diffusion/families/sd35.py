@@ -33,7 +33,7 @@ def load(base: str, *, dtype: runtime.Dtype, device: torch.device) -> Sd35:
         SingleFileError: a single file of another family.
     """
     parts = _parts.locate(base, Sd35.name, device, ("text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "vae"))
-    return Sd35(parts, runtime.dtype(dtype))
+    return Sd35(parts, runtime.working_dtype(dtype, device))
 
 
 class Sd35:

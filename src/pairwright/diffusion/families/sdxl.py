@@ -34,7 +34,7 @@ def load(base: str, *, dtype: runtime.Dtype, device: torch.device) -> Sdxl:
         SingleFileError: a single file of another family.
     """
     parts = _parts.locate(base, Sdxl.name, device, ("text_encoder", "text_encoder_2", "unet", "vae"))
-    return Sdxl(parts, runtime.dtype(dtype))
+    return Sdxl(parts, runtime.working_dtype(dtype, device))
 
 
 class Sdxl:
