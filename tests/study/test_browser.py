@@ -208,7 +208,10 @@ def test_on_a_phone_pictures_stand_above_each_other_and_everything_fits(page: br
 @pytest.mark.parametrize(("width", "height"), [(320, 568), (844, 390), (768, 1024), (1920, 1080)])
 def test_nothing_sticks_out_of_a_screen(page: browser.Page, folder: Path, address: str, width: int, height: int) -> None:
     page.size(width, height)
-    page.visit(f"{address}/r/{tokens(folder)[6]}")
+    page.visit(f"{address}/r/{tokens(folder)[8]}")
+    page.wait_until("!document.getElementById('consent').hidden || !document.getElementById('vote').hidden")
+    if page.evaluate("!document.getElementById('consent').hidden"):  # of whichever size comes first in this process
+        begin(page, address, tokens(folder)[8])
     page.wait_until(VOTING)
     assert page.evaluate("[document.scrollingElement.scrollWidth, document.scrollingElement.scrollHeight]") == [width, height]
     assert page.evaluate("Math.min(pictures.left.clientHeight, pictures.left.clientWidth)") >= 100
