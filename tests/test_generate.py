@@ -153,11 +153,10 @@ def test_two_devices_share_the_pictures_and_give_those_of_one(tmp_path: Path, ba
             assert (tables.picture_of(ours).tensor - tables.picture_of(expected).tensor).abs().max() <= 1.01 / 255
 
 
-def test_the_error_of_a_worker_is_the_callers(tmp_path: Path, base: str) -> None:
-    with pytest.raises(ValueError, match="device 'cuda:7'"):
-        run(tmp_path, {"base": base}, per_prompt=22, steps=1, devices=["cpu", "cuda:7"])
-    _, found = run(tmp_path, {"base": base}, per_prompt=22, steps=1)
-    assert found["base"].complete, "what the other worker has made is used"
+def test_a_device_that_is_not_there_is_said_before_anything_is_made(tmp_path: Path, base: str) -> None:
+    with pytest.raises(ValueError, match="device 'cuda:99'"):
+        run(tmp_path, {"base": base}, devices=["cpu", "cuda:99"])
+    assert not list(tmp_path.rglob("data-*.parquet"))[1:], "only the pairs' own shard"
 
 
 def test_compiled_networks_make_the_same_pictures(tmp_path: Path, base: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,14 @@ def test_a_gpu_does_as_it_is_asked(monkeypatch: pytest.MonkeyPatch, caplog: pyte
     assert not caplog.messages
 
 
+def test_a_device_beyond_those_that_are_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert runtime.device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ValueError, match="device 'cuda:2': there are 2 CUDA devices"):
+        runtime.device("cuda:2")
+
+
 def test_the_plan_counts_what_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "processor", lambda: OLD)
     monkeypatch.setattr(hardware, "throughput", lambda _, dtype: {"float32": 1e11, "bfloat16": 4e9}[dtype])

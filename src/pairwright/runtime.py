@@ -31,6 +31,8 @@ def device(name: str = "auto") -> torch.device:
     chosen = torch.device(name)
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: this torch ({torch.__version__}) sees no CUDA device")
+    if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA devices, counted from cuda:0")
     return chosen
 
 

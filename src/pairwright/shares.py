@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from pairwright import hardware
+from pairwright import hardware, runtime
 from pairwright.errors import Explained
 from pairwright.progress import Progress
 
@@ -54,12 +54,15 @@ def share_out(
         progress: whom to tell.
 
     Raises:
+        ValueError: a device that is not there. Nothing is begun: the other workers would do their whole share first.
         WorkerError: a worker died.
         Exception: what a worker raised.
     """
     done = written()
     if done == total:
         return
+    for name in devices:
+        runtime.device(name)
     # Spawned and not forked: a fork of a process that has used CUDA or threads cannot use them.
     context = multiprocessing.get_context("spawn")
     threads = max(hardware.cores() // max(devices.count("cpu"), 1), 1)
