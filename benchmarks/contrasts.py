@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,20 @@ def contrasts(found: BySeed, families: Families) -> list[dict[str, Any]]:
                 rows.append({**row, "family": family, "p_holm": adjusted, "per_seed": each_seed, "verdict": ""})
                 rows[-1]["verdict"] = verdict(rows[-1])
     return rows
+
+
+def within(found: BySeed, prompts: Collection[str]) -> BySeed:
+    """The numbers of some prompts alone."""
+    return {
+        seed: {
+            arm: {
+                metric: {place: value for place, value in values.items() if place[0] in prompts}
+                for metric, values in metrics.items()
+            }
+            for arm, metrics in arms.items()
+        }
+        for seed, arms in found.items()
+    }
 
 
 def verdict(row: Mapping[str, Any]) -> str:

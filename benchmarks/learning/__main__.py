@@ -2,6 +2,7 @@
 
     python -m benchmarks.learning develop --photos flowers-128.tar    # choose hyper-parameters, on prompts of their own
     python -m benchmarks.learning judged  --photos flowers-128.tar    # the runs that count; PROTOCOL.md must be committed
+    python -m benchmarks.learning pictures --photos flowers-128.tar --seeds 2    # some of a judged run's, to look at
 
 Run again, either goes on where it was. Seeds can be run apart (``--seeds 0``); their scores are kept in ``results/judged``.
 """
@@ -13,16 +14,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from benchmarks import judging, photographs, pooled, provenance
 from benchmarks.contrasts import BASE, Families
 from benchmarks.judging import Benchmark
-from pairwright import recipe, run
+from pairwright import generate, prompts, recipe, run, tables
 from pairwright.options import Train
 from pairwright.progress import choose
 from pairwright.recipe import Recipe
-from pairwright.store import write_text
+from pairwright.store import Store, write_text
 from pairwright.wording import number, percent
 from tools.tiny_pack.captions import caption
+from tools.tiny_pack.samples import sheet
 
 HERE = Path(__file__).parent
 PROTOCOL = HERE / "PROTOCOL.md"
@@ -40,11 +44,11 @@ def prepare(flowers: photographs.Flowers, root: Path) -> list[str]:
     known = {caption(traits) for traits in flowers.split("photos").values()}
     judged = photographs.distinct_captions(flowers, "test", PROMPTS)
     tuning = photographs.distinct_captions(flowers, "base", DEVELOPMENT_PROMPTS, without=judged)
-    prompts = photographs.write_prompts(root / "learning-prompts.jsonl", judged, known)
+    written = photographs.write_prompts(root / "learning-prompts.jsonl", judged, known)
     photographs.write_prompts(root / "learning-develop.jsonl", tuning)
     return [
         f"pairs.source.path = {json.dumps(str(folder.resolve()))}",
-        f"pictures.prompts = {json.dumps(str(prompts.resolve()))}",
+        f"pictures.prompts = {json.dumps(str(written.resolve()))}",
     ]
 
 
@@ -78,10 +82,25 @@ def candidate(found: Recipe, arm: str) -> tuple[str, str, str]:
     return arm, f"{options.optimiser.learning_rate:g}", f"{options.beta:g}"
 
 
+def groups(root: Path) -> dict[str, set[str]]:
+    """Prompts by whether they are the caption of a photograph that is curated (``known``) or not (``new``), by their ids."""
+    found: dict[str, set[str]] = {}
+    for prompt in prompts.load(str(root / "learning-prompts.jsonl")):
+        found.setdefault(prompt.category, set()).add(prompt.id)
+    return found
+
+
+def pictures(folder: Path, path: Path) -> None:
+    """A sheet of a judged run: the first picture of every 17th prompt, a row for each arm."""
+    albums = generate.pictures(run.result(folder, "pictures"), Store(folder.parent))
+    rows = {arm: [row for row in node.rows() if row["index"] == 0][::17] for arm, node in albums.items()}
+    sheet([torch.stack([tables.picture_of(row).tensor for row in found]) for found in rows.values()], list(rows), path, zoom=1)
+
+
 def main() -> None:
-    """One of the two commands."""
+    """One of the commands."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("command", choices=("develop", "judged"))
+    parser.add_argument("command", choices=("develop", "judged", "pictures"))
     photographs.arguments(parser)
     judging.arguments(parser)
     chosen = parser.parse_args()
@@ -93,11 +112,16 @@ def main() -> None:
         print(text)
         return
     recipes = load("learning", prepare(flowers, chosen.root))
+    if chosen.command == "pictures":
+        for each in recipes:
+            if judging.seed_of(each) in (chosen.seeds or [0]):
+                pictures(chosen.root / each.name, chosen.results / "learning-pictures.jpg")
+        return
     found = Benchmark(f"{COMMAND} judged", PROTOCOL, chosen.root, chosen.results / judging.KEPT.name).run(recipes, chosen.seeds)
     if left := judging.missing(found, recipes):
         print(f"seeds {left} are still to be run; the table is made when all are there")
         return
-    result = pooled.summary(found, recipes, FAMILIES)
+    result = pooled.summary(found, recipes, FAMILIES, groups(chosen.root))
     text = pooled.page(result, "The learning benchmark")
     print(text)
     print(provenance.write("learning", result, text, chosen.results))

@@ -155,12 +155,14 @@ def test_the_page_has_a_row_for_every_contrast():
         "recipe": "abc",
         "means": contrasts.means(found),
         "contrasts": contrasts.contrasts(found, learning.FAMILIES),
+        "groups": {"new": [contrasts.contrast(contrasts.within(found, ["prompt 3"]), "imagereward", "both", "base", [0, 1])]},
         "runs": {"0": said, "1": {**said, "machine": "another"}},
         "provenance": said,
     }
     page = pooled.page(result, "The learning benchmark")
-    assert page.count("| **imagereward** |") == 8
+    assert page.count("| **imagereward** |") == 8 + 1
     assert "20 prompts, 80 pictures per arm over training seeds [0, 1]" in page
     assert "| both - base | **imagereward** | +0.400 | +0.400 .. +0.400 | 100.0 % |" in page
     assert "base `ab`" in page
+    assert "Prompts that are new (1), described only:" in page
     assert "- Seed 1: today, another" in page
