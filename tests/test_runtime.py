@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pairwright import hardware, plan, runtime
+from pairwright import hardware, plan, recipe, runtime
 from pairwright.hardware import Device, Processor
+from pairwright.options import Train
 from pairwright.plan import memory
 
 CPU = torch.device("cpu")
@@ -91,3 +93,19 @@ def test_the_plan_counts_what_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [memory.bytes_of("bfloat16", each) for each in (here, gpu)] == [4, 2]
     assert memory.bytes_of(None, gpu) == 4
     assert "100 GFLOP/s in a float32 matrix product" in plan.heading([here])[0]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda;1", ""])
+def test_a_word_that_is_no_device_is_an_error_before_anything_runs(name: str) -> None:
+    said = f"{name!r} is no device; there is: auto, cpu, mps, cuda, and one of several as cuda:1"
+    with pytest.raises(runtime.DeviceError, match=re.escape(said)):
+        runtime.device(name)
+    step = {"verb": "generate", "models": {"base": "tiny:base"}, "prompts": "tiny:prompts.txt"}
+    for options in ({"device": name}, {"devices": ["cpu", name]}):
+        with pytest.raises(recipe.RecipeError, match=rf"step\.pictures\.{next(iter(options))}.*{re.escape(said)}"):
+            recipe.parse({"name": "r", "step": {"pictures": step | options}}, "r.toml")
+
+
+def test_devices_that_a_machine_may_have_are_taken() -> None:
+    for name in ("auto", "cpu", "mps", "cuda", "cuda:11", "xpu:0"):
+        assert Train.model_validate({"objective": "sft", "start": "tiny:base", "device": name}).device == name

@@ -14,25 +14,33 @@ from functools import cache
 import torch
 
 from pairwright import hardware
+from pairwright.errors import Explained
 
 Dtype = hardware.Dtype
+
+
+class DeviceError(Explained, ValueError):
+    """A device that is not there; the message says which, and what there is."""
 
 
 def device(name: str = "auto") -> torch.device:
     """``auto`` is the first CUDA device, else Apple's, else the CPU.
 
     Raises:
-        ValueError: a device that is not there.
+        DeviceError: a device that is not there.
     """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    chosen = torch.device(name)
+    try:
+        chosen = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"{name!r} is no device; there is: auto, cpu, mps, cuda, and one of several as cuda:1") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r}: this torch ({torch.__version__}) sees no CUDA device")
+        raise DeviceError(f"device {name!r}: this torch ({torch.__version__}) sees no CUDA device")
     if chosen.type == "cuda" and chosen.index is not None and chosen.index >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA devices, counted from cuda:0")
+        raise DeviceError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA devices, counted from cuda:0")
     return chosen
 
 

@@ -54,7 +54,7 @@ def share_out(
         progress: whom to tell.
 
     Raises:
-        ValueError: a device that is not there. Nothing is begun: the other workers would do their whole share first.
+        DeviceError: a device that is not there. Nothing is begun: the other workers would do their whole share first.
         WorkerError: a worker died.
         Exception: what a worker raised.
     """

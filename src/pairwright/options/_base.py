@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pairwright import plugins
 
@@ -16,6 +17,20 @@ def execution(default: T, **constraints: Any) -> T:
     """A field that changes where or how fast something runs, not what comes out."""
     value: T = Field(default, json_schema_extra={"execution": True}, **constraints)
     return value
+
+
+_DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu|npu|hpu)(:\d+)?")
+
+
+def _device(name: str) -> str:
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"{name!r} is no device; there is: auto, cpu, mps, cuda, and one of several as cuda:1")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_device)]
+"""``auto``, or a device as torch spells it. Whether this machine has it is asked when it is needed: what is computed already is
+read without it."""
 
 
 class Options(BaseModel):

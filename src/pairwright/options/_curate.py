@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from pairwright.options._base import (
     FALSE_IS_NONE,
+    Device,
     Options,
     PerturbationPlugin,
     Plugin,
@@ -134,7 +135,7 @@ class Curate(Options):
     """Repaints are seeded by this and the picture's id."""
     batch_size: int = execution(8, ge=1)
     """Pictures per forward."""
-    device: str = execution("auto")
+    device: Device = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     engine: EngineName = execution("local")
     """``local``: this process; ``ray``: the pools of a Ray cluster, for the same tables."""

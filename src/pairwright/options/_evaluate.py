@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pairwright.options._base import FALSE_IS_NONE, Model, Options, RewardPlugin, execution
+from pairwright.options._base import FALSE_IS_NONE, Device, Model, Options, RewardPlugin, execution
 from pairwright.options._engine import EngineName, Ray
 
 
@@ -67,8 +67,8 @@ class Generate(Options):
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     """Of the network that is sampled. A CPU that has no products in it uses float32."""
     batch_size: int = execution(8, ge=1)
-    device: str = execution("auto")
-    devices: tuple[str, ...] = execution(())
+    device: Device = execution("auto")
+    devices: tuple[Device, ...] = execution(())
     """Several devices share the pictures of every model, each in a process of its own; default: ``device`` alone."""
     compile: bool = execution(default=False)
     """Compile the network (``torch.compile``): minutes at the start of every model, faster from then on; its kernels round at
@@ -102,8 +102,8 @@ class Score(Options):
     """Also how much the pictures of a prompt differ: by ``pixels`` (8 x 8 thumbnails), or by the image features of one of the
     rewards (``pickscore``, ``clipscore``). Needs at least 2 pictures per prompt. Default: not measured."""
     batch_size: int = execution(32, ge=1)
-    device: str = execution("auto")
-    devices: tuple[str, ...] = execution(())
+    device: Device = execution("auto")
+    devices: tuple[Device, ...] = execution(())
     """Several devices share the pictures, each in a process of its own; default: ``device`` alone."""
     engine: EngineName = execution("local")
     """``local``: this machine; ``ray``: the pools of a Ray cluster, for the same tables. Diversity is always measured here."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pairwright.options._base import (
     FALSE_IS_NONE,
     CriticPlugin,
+    Device,
     EditJudgePlugin,
     InstructorPlugin,
     JudgePlugin,
@@ -64,7 +65,7 @@ class Feedback(Options):
     """Edits are seeded by this and the picture."""
     batch_size: int = execution(8, ge=1)
     """Pictures per forward of editor and rewards."""
-    device: str = execution("auto")
+    device: Device = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
     engine: EngineName = execution("local")
     """``local``: this process; ``ray``: the pools of a Ray cluster, for the same tables."""
@@ -97,5 +98,5 @@ class Editors(Options):
     """Bootstrap resamples over prompts."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
     """Of every interval."""
-    device: str = execution("auto")
+    device: Device = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""

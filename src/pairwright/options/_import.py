@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pairwright.options._base import FALSE_IS_NONE, Options, RewardPlugin, SourcePlugin, execution
+from pairwright.options._base import FALSE_IS_NONE, Device, Options, RewardPlugin, SourcePlugin, execution
 
 
 class Import(Options):
@@ -26,7 +26,7 @@ class Import(Options):
     """Of ``relabel``: which column, where the reward has several; default: its first."""
     batch_size: int = execution(32, ge=1)
     """Of ``relabel``: pictures per forward."""
-    device: str = execution("auto")
+    device: Device = execution("auto")
     """Of ``relabel``: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pairwright.options._base import Model, Options, execution
+from pairwright.options._base import Device, Model, Options, execution
 
 
 class Lora(Options):
@@ -161,7 +161,7 @@ class Train(Options):
     """Pictures to look at while it trains."""
     report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = execution(())
     """Send every line of ``steps.jsonl`` there too; the library must be installed."""
-    device: str = execution("auto")
+    device: Device = execution("auto")
     """``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
 
     @property

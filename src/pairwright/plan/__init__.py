@@ -55,7 +55,7 @@ def plan(recipe: Recipe, root: Path) -> str:
     lines = [f"Plan of {recipe.name}: {recipe.description}".rstrip(": "), *heading(devices.values()), ""]
     costs: dict[str, _Cost] = {}
     for number, step in enumerate(recipe.steps, 1):
-        costs[step.name] = _step(step, graph, devices.get(_device_name(step.options)), reused=step.name in done)
+        costs[step.name] = _step(step, graph, devices.get(next(iter(_device_names(step.options)), "")), reused=step.name in done)
         lines += [f"[{number}/{len(recipe.steps)}] {step.name}: {_what(step)}", *costs[step.name].lines, ""]
     needed = {each.name: each for name, cost in costs.items() if name not in done for each in cost.needs}
     lines += downloads(list(needed.values()), graph.hub)
@@ -65,24 +65,26 @@ def plan(recipe: Recipe, root: Path) -> str:
     return "\n".join([*lines, *([""] if problems else []), *problems])
 
 
-def _device_name(chosen: Options) -> str | None:
-    several = getattr(chosen, "devices", ())
-    name = several[0] if several else getattr(chosen, "device", None)
-    return name if isinstance(name, str) else None
+def _device_names(chosen: Options) -> tuple[str, ...]:
+    """Of several, the first is planned for."""
+    if several := getattr(chosen, "devices", ()):
+        return tuple(several)
+    name = getattr(chosen, "device", None)
+    return (name,) if isinstance(name, str) else ()
 
 
-def _devices(graph: Graph) -> dict[str | None, Device]:
+def _devices(graph: Graph) -> dict[str, Device]:
     from pairwright import runtime
 
-    found: dict[str | None, Device] = {}
+    found: dict[str, Device] = {}
     for step in graph.recipe.steps:
-        name = _device_name(step.options)
-        if name is None or name in found:
-            continue
-        try:
-            found[name] = hardware.describe(runtime.device(name))
-        except (ValueError, RuntimeError) as error:
-            graph.problem(f"{step.name}.device", str(error))
+        for name in _device_names(step.options):
+            if name in found:
+                continue
+            try:
+                found[name] = hardware.describe(runtime.device(name))
+            except (ValueError, RuntimeError) as error:
+                graph.problem(f"{step.name}.device", str(error))
     return found
 
 
