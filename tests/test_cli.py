@@ -66,6 +66,21 @@ def test_a_mistake_is_one_sentence_and_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--device", "gpu"], "error: score.device: 'gpu' is no device"),
+        (["--devices", "cpu,gpu"], "error: score.devices.1: 'gpu' is no device"),
+        (["--batch-size", "0"], "error: score.batch_size: "),
+    ],
+)
+def test_a_bad_option_of_score_is_one_sentence_too(tmp_path: Path, given: list[str], said: str) -> None:
+    done = called("score", str(tmp_path), "--with", "texture", *given, check=False)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_verb_is_refused() -> None:
     assert called("trian", check=False).returncode == 2
 

@@ -124,9 +124,11 @@ def score_(
     """
     spread = tuple(name for word in devices for name in word.split(",") if name)
     chosen = options.rewards(named, changes, rewards)
-    asked = options.Score(
-        rewards=chosen, diversity=diversity, batch_size=max(batch_size, 1), device=device, devices=spread, engine=engine, ray=ray
-    )
+    from pairwright import recipe
+
+    given = {"rewards": chosen, "diversity": diversity, "batch_size": batch_size, "device": device, "devices": spread}
+    asked = recipe.options("score", given | {"engine": engine, "ray": ray}, "score")
+    assert isinstance(asked, options.Score)
     if not pictures:
         if not (run and step):
             raise options.WordError("say what to score: a folder, a list, Parquet files or a run; or --run, --step and --from")

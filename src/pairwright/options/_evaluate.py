@@ -71,8 +71,8 @@ class Generate(Options):
     devices: tuple[Device, ...] = execution(())
     """Several devices share the pictures of every model, each in a process of its own; default: ``device`` alone."""
     compile: bool = execution(default=False)
-    """Compile the network (``torch.compile``): minutes at the start of every model, faster from then on; its kernels round at
-    other places. Needs a C++ compiler on a CPU, Triton on a GPU."""
+    """Compile the network (``torch.compile``) at every model's first picture, which takes a minute or more; its kernels round
+    at other places. Needs a C++ compiler on a CPU, Triton on a GPU."""
 
     @model_validator(mode="before")
     @classmethod
