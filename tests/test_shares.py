@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +36,12 @@ def die(folder: Path, device: str, share: Share) -> None:
         os._exit(9)
 
 
+def linger(folder: Path, device: str, share: Share) -> None:
+    for beat in range(6000):
+        (folder / f"{device}-{share.rank}").write_text(str(beat))
+        time.sleep(0.1)
+
+
 def written(folder: Path) -> int:
     return len(list(folder.iterdir()))
 
@@ -52,7 +61,7 @@ def test_every_shard_is_somebodys(tmp_path: Path) -> None:
     shared(mark, tmp_path)
     said = [(tmp_path / str(shard)).read_text().split() for shard in range(5)]
     assert len({pid for _, pid, _ in said[::2]}) == len({pid for _, pid, _ in said[1::2]}) == 1
-    assert said[0][1] != said[1][1] != str(os.getpid())
+    assert str(os.getpid()) not in {pid for _, pid, _ in said}
 
 
 def test_workers_on_the_cpu_divide_its_cores(tmp_path: Path) -> None:
@@ -80,3 +89,29 @@ def test_a_worker_that_dies_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(WorkerError, match="what was computed is kept: run the same command again"):
         shared(die, tmp_path)
     assert (tmp_path / "1").exists()
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from tests.test_shares import linger, shared; shared(linger, Path({str(tmp_path)!r}))"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    until(lambda: written(tmp_path) == 2)
+    parent.kill()
+    parent.wait()
+    until(lambda: still(tmp_path))
+
+
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def beats(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.iterdir())]
+
+
+def still(folder: Path) -> bool:
+    before = beats(folder)
+    time.sleep(1)
+    return beats(folder) == before

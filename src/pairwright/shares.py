@@ -7,6 +7,8 @@ a worker that dies loses the shard it was at and nothing else.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +70,7 @@ def share_out(
     threads = max(hardware.cores() // max(devices.count("cpu"), 1), 1)
     with (
         progress.task(f"{label} on {', '.join(devices)}", total, done) as task,
-        ProcessPoolExecutor(len(devices), mp_context=context) as pool,
+        ProcessPoolExecutor(len(devices), mp_context=context, initializer=_end_with_parent) as pool,
     ):
         running = {pool.submit(_begin, work, device, Share(rank, len(devices)), threads) for rank, device in enumerate(devices)}
         workers = set(running)
@@ -86,6 +88,18 @@ def share_out(
                 "a worker process died without a word (out of memory, or killed); what was computed is kept: run the same "
                 "command again, with fewer devices or a smaller batch_size"
             ) from error
+
+
+def _end_with_parent() -> None:
+    """In a worker: a parent that was killed leaves nobody behind who holds a device's memory for the rest of a share."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _begin(work: Work, device: str, share: Share, threads: int) -> None:
