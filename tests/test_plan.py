@@ -13,6 +13,7 @@ from pairwright.hardware import Device
 from pairwright.options import Curate, Train
 from pairwright.plan import amounts, memory, work
 from pairwright.plan.graph import Graph
+from pairwright.recipe import Step
 from pairwright.store import Store, write_json
 from tests.miniatures import classifier, clip, sd15, u2net
 
@@ -313,6 +314,19 @@ def _finished(table: dict[str, Any], root: Path, *names: str) -> None:
         node.finish()
         entries[name] = {"verb": "test", "fingerprint": node.fingerprint, "last": None}
     write_json(root / "small" / "run.json", {"recipe": read.document(), "steps": entries})
+
+
+def test_pictures_keep_their_size_from_step_to_step(tmp_path: Path) -> None:
+    found = recipe.load("rpo-tiny", ["rich.resolution = 512"])[0]
+    graph = Graph(found, tmp_path, places.Hub())
+    assert {name: graph.side(step) for name, step in graph.steps.items()} == dict.fromkeys(graph.steps, 64)
+    training = graph.steps["rpo"]
+    assert work.of_step(training, graph).flop == pytest.approx(work.of_step(_sized(training, 64), graph).flop)
+    assert work.of_step(training, graph).flop < work.of_step(_sized(training, 128), graph).flop / 3
+
+
+def _sized(step: Step, side: int) -> Step:
+    return step.model_copy(update={"options": step.options.model_copy(update={"resolution": side})})
 
 
 def test_steps_that_are_in_the_store_are_reused(table: dict[str, Any], tmp_path: Path) -> None:

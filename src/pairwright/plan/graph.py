@@ -109,6 +109,20 @@ class Graph:
             return None
         return costs.saliency(name, self.place(name, "weights").folder, size if isinstance(size, int) else None)
 
+    def side(self, step: Step) -> int:
+        """Pixels a side of the pictures that a step makes or works with; 512 where nobody says."""
+        return self._side(step) or 512
+
+    def _side(self, step: Step) -> int | None:
+        chosen = step.options
+        # A feedback's own resolution is that of its source: pictures of another step keep their size.
+        own: int | None = None if isinstance(chosen, Feedback) and chosen.source is None else getattr(chosen, "resolution", None)
+        if own:
+            return own
+        before = [self.steps[name] for name in step.inputs]
+        found = [self._side(each) for each in before if not isinstance(each.options, Train)]
+        return max((side for side in found if side), default=None)
+
     def photographs(self, step: Step) -> int | None:
         """How many the source lists; None where it cannot be read."""
         return self._count(step, len)

@@ -12,7 +12,7 @@ from pairwright.options import Curate, Generate, Score, Train
 from pairwright.plan import costs
 from pairwright.plan.graph import Graph
 from pairwright.plan.needs import plugins_of
-from pairwright.plan.work import AUTO, resolution
+from pairwright.plan.work import AUTO
 from pairwright.recipe import Step
 
 BYTES: dict[Dtype, int] = {"bfloat16": 2, "float16": 2, "float32": 4}
@@ -56,7 +56,7 @@ def of_step(step: Step, graph: Graph, device: Device) -> Memory | None:
     """The memory of one step; None where it needs none to speak of."""
     chosen = step.options
     if isinstance(chosen, Train):
-        return _train(chosen, graph.pipeline(chosen.start, resolution(step, graph)), device)
+        return _train(chosen, graph.pipeline(chosen.start, graph.side(step)), device)
     if isinstance(chosen, Generate):
         sampled = [graph.pipeline(model, chosen.resolution) for model in chosen.models.values()]
         sizes = [_pipeline(each, bytes_of(chosen.dtype, device), 4) for each in sampled]

@@ -11,7 +11,7 @@ from math import ceil
 
 from pairwright import catalogue
 from pairwright.literals import option, weights_of
-from pairwright.options import Curate, Editors, Feedback, Generate, Import, Plugin
+from pairwright.options import Editors, Feedback, Plugin
 from pairwright.plan.amounts import Work, painted
 from pairwright.plan.graph import Graph
 from pairwright.plugins import Shelf
@@ -34,16 +34,6 @@ PICTURE: dict[str, Callable[[int], int]] = {
 """Tokens of a square picture, by plug-in; at most, where a model pools some of them. ``openai``: as GPT-4o counts."""
 SHORT = 3
 """Network passes of a critic without a language model, in pictures: one, and its texts."""
-
-
-def side_of(step: Step, graph: Graph) -> int:
-    """Pixels of the pictures that a feedback step improves."""
-    chosen = step.options
-    if isinstance(chosen, Feedback) and chosen.source is not None:
-        return chosen.resolution or 512
-    found = [graph.steps[name].options for name in step.inputs]
-    sides = [each.resolution for each in found if isinstance(each, Curate | Import | Generate)]
-    return next((side for side in sides if side), 512)
 
 
 def spoken(work: Work, shelf: Shelf, plugin: Plugin, count: int, side: int, graph: Graph) -> None:
@@ -73,7 +63,7 @@ def rich(step: Step, chosen: Feedback, graph: Graph) -> Work:
     if count is None:
         work.unknown = "the number of pictures"
         return work
-    side = side_of(step, graph)
+    side = graph.side(step)
     if chosen.critic is not None:
         spoken(work, "critics", chosen.critic, count, side, graph)
     spoken(work, "instructors", chosen.instructor, count, side, graph)

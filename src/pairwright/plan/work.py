@@ -116,7 +116,7 @@ def _kept(count: float, rule: Filter) -> float:
 
 def train(step: Step, chosen: Train, graph: Graph) -> Work:
     """Latents once, then so many forwards and backwards per sample."""
-    side = resolution(step, graph)
+    side = graph.side(step)
     costs = graph.pipeline(chosen.start, side)
     samples = chosen.steps * chosen.batch
     per_sample, why = forwards(chosen, flow=costs is not None and costs.flow)
@@ -156,15 +156,6 @@ def forwards(chosen: Train, *, flow: bool = False) -> tuple[float, str]:
     return 2 * (policy + reference) + sampled, f"a rollout of {sampled:g} steps for every sample"
 
 
-def resolution(step: Step, graph: Graph) -> int:
-    """Side in pixels at which a step trains."""
-    assert isinstance(step.options, Train)
-    if step.options.resolution:
-        return step.options.resolution
-    sides = [chosen.resolution for name in step.inputs if isinstance(chosen := graph.steps[name].options, Curate | Import)]
-    return next((side for side in sides if side), 512)
-
-
 def generate(step: Step, chosen: Generate, graph: Graph) -> Work:
     """Every model, every prompt, every step, twice with guidance."""
     prompts = graph.prompts(step)
@@ -191,10 +182,9 @@ def score(step: Step, chosen: Score, graph: Graph) -> Work:
         said=[f"{shown} pictures x {len(chosen.rewards)} rewards"], per="" if count is not None else f"{SOME_PICTURES:,} pictures"
     )
     count = SOME_PICTURES if count is None else count
-    side = max((each.resolution for name in step.inputs if isinstance(each := graph.steps[name].options, Generate)), default=512)
     for network in graph.rewards(*chosen.rewards):
         work.network(network, "score", count, chosen.batch_size)
-    work.pictures(count, side)
+    work.pictures(count, graph.side(step))
     return work
 
 
