@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "pairwright"
 
 GROUND = {
     "advice", "bradley_terry", "caches", "catalogue", "context", "digests", "duplicates", "engines", "errors", "hardware", "images",
-    "literals", "models", "onnx_files", "options", "overlaps", "pairsets", "places", "plugins", "progress", "prompts",
+    "literals", "locks", "models", "onnx_files", "options", "overlaps", "pairsets", "places", "plugins", "progress", "prompts",
     "protocols", "published", "ranks", "recipe", "records", "resolve", "richhf", "rowfiles", "runtime", "scoring", "seeds",
     "selection", "servers", "shares", "single_files", "state_dicts", "stats", "store", "suggestions", "tables", "tfrecords",
     "untrusted", "vetoes", "vlms", "votes", "weights", "wording",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pairwright import recipe, run, runtime
-from pairwright.run import HeldError, RunError
+from pairwright.run import RunError
 from pairwright.store import Store
 from tests.fakes import dye
 
@@ -94,20 +94,6 @@ def test_a_failed_step_is_recorded_with_its_error_and_can_be_run_again(tmp_path:
         run.result(tmp_path / "mine", "pairs")
     run.run(made(), tmp_path)
     assert run.read(tmp_path / "mine")["state"] == "complete"
-
-
-def test_a_second_process_is_told_who_holds_the_run(tmp_path: Path) -> None:
-    with run.hold(tmp_path / "mine"):
-        code = f"from pathlib import Path; from pairwright import run\nwith run.hold(Path({str(tmp_path / 'mine')!r})): pass"
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert f"process {os.getpid()} on" in other.stderr
-    with run.hold(tmp_path / "mine"):
-        pass
-
-
-def test_in_one_process_a_held_run_is_refused_too(tmp_path: Path) -> None:
-    with run.hold(tmp_path / "mine"), pytest.raises(HeldError, match="is being worked on by process"), run.hold(tmp_path / "mine"):
-        pass
 
 
 def test_gc_lists_what_no_run_points_to_and_keeps_what_results_were_made_from(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class Context:
     """Results of the steps named in ``from``, by step name, in that order."""
     progress: Progress = SILENT
     begun: Callable[[Node], object] = lambda _: None
-    """Told the step's own node before work on it starts, so that it can be looked at while it grows."""
+    """Told the step's own node before work on it starts, so that it can be looked at while it grows, and kept from others."""
     vetoed: Mapping[str, str] = field(default_factory=dict)
     """Pairs of this step that somebody does not want, with their reasons; see :mod:`pairwright.vetoes`."""
 

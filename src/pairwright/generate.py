@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pairwright import images, models, runtime, seeds, tables
+from pairwright import images, locks, models, runtime, seeds, tables
 from pairwright.context import Context
 from pairwright.diffusion import families, sampling
 from pairwright.diffusion.encodings import chunks
@@ -75,8 +75,12 @@ def generate(options: Generate, context: Context) -> Node:
     }
     listed = {label: child.fingerprint for label, child in children.items()}
     node = context.node("generate", {"version": VERSION, "models": listed}, list(listed.values()))
-    open_ = [_Album(child, label, refs[label], prompts, options) for label, child in children.items() if not child.complete]
-    _sample_all(open_, options, context)
+    albums = [_Album(child, label, refs[label], prompts, options) for label, child in children.items()]
+    # Several devices share all models' pictures; one does model after model, so that another run waits for what it shares alone.
+    for together in [albums] if len(options.devices) > 1 else [[each] for each in albums]:
+        together.sort(key=lambda album: album.node.fingerprint)  # whoever wants the same ones claims them in the same order
+        with locks.claimed([each.node for each in together], context.progress) as unfinished:
+            _sample_all([each for each in together if each.node in unfinished], options, context)
     if not node.complete:
         write_json(node.path / MODELS, listed)
         node.finish(models=len(listed), prompts=len(prompts), pictures=len(listed) * len(prompts) * options.per_prompt)

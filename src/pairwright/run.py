@@ -9,20 +9,16 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pairwright import hardware, ranks, vetoes, weights
+from pairwright import hardware, locks, ranks, vetoes, weights
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.options import Options, Train
@@ -36,10 +32,6 @@ Verb = Callable[[Any, Context], Node]
 
 class RunError(Explained, RuntimeError):
     """A run that cannot start or a step that failed; the message says which and what to do."""
-
-
-class HeldError(RunError):
-    """Another process works on this run."""
 
 
 _FUNCTIONS = {
@@ -80,7 +72,7 @@ def run(recipe: Recipe, root: Path, *, progress: Progress = SILENT, command: str
         RunError: a step failed. What was computed stays; run again to go on.
     """
     folder = root / recipe.name
-    with hold(folder):
+    with locks.hold(folder):
         ledger = _begin(recipe, folder, progress, command)
         results: dict[str, Node] = {}
         steps = recipe.steps if only is None else _ancestors(recipe, only)
@@ -126,28 +118,6 @@ def read(folder: Path) -> dict[str, Any]:
         raise RunError(f"{path} is damaged ({error}); remove it and run the recipe again: the store is not touched") from error
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep other processes off a run. The lock is the operating system's and goes with the process, kill -9 included.
-
-    Raises:
-        HeldError: says who holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / "holder.json"
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise HeldError(f"{folder} is being worked on by {_who(holder)}; wait for it or stop it") from None
-    try:
-        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
 def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> _Ledger:
     document = recipe.document()
     before = read(folder) if (folder / "run.json").exists() else {"steps": {}, "recipe": {"step": {}}}
@@ -155,7 +125,7 @@ def _begin(recipe: Recipe, folder: Path, progress: Progress, command: str) -> _L
         progress.say(line)
     known = before["steps"]
     steps = {step.name: _entry(step, known.get(step.name, {})) for step in recipe.steps}
-    started = before.get("started", _now())
+    started = before.get("started", locks.now())
     notes = (
         [f"The tiny models: {weights.untrained()}"] if weights.untrained() and weights.TINY_PREFIX in json.dumps(document) else []
     )
@@ -214,16 +184,16 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 
 
 def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Progress) -> Node:
-    started, clock = time.monotonic(), time.time()
-    with ledger.at(step.name) as entry:
+    started = time.monotonic()
+    with ledger.at(step.name) as entry, ExitStack() as held:
 
         def begun(node: Node) -> None:
             entry["fingerprint"] = node.fingerprint
             ledger.save()
+            entry["reused"] = not held.enter_context(locks.claimed([node], progress))
 
         vetoed = vetoes.read(ledger.folder / vetoes.NAME).get(step.name, {})
         node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun, vetoed))
-        entry["reused"] = node.record()["finished"] < clock
         if not entry["reused"]:
             entry["ran_on"] = _ran_on(step.options)
     spent = time.monotonic() - started
@@ -323,22 +293,10 @@ def delete(root: Path) -> list[tuple[Node, int]]:
     """
     with ExitStack() as held:
         for path in sorted(root.glob("*/run.json")):
-            held.enter_context(hold(path.parent))
+            held.enter_context(locks.hold(path.parent))
         found = unreferenced(root)
         for node, _ in found:
             shutil.rmtree(node.path)
         for left in sorted((root / "store").rglob(".tmp-*")):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     return found
-
-
-def _who(holder: Path) -> str:
-    try:
-        said = json.loads(holder.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "another process"
-    return f"process {said['pid']} on {said['host']} since {said['since']}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

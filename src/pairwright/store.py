@@ -255,8 +255,8 @@ class Node:
             return file.read(columns=list(columns) if columns is not None else None)
 
     def _files(self) -> dict[str, int]:
-        """Every file but the record itself, by relative path, and its size in bytes."""
-        found = sorted(path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith(".tmp-"))
+        """Every file but the record itself and hidden ones, by relative path, and its size in bytes."""
+        found = sorted(path for path in self.path.rglob("*") if path.is_file() and not path.name.startswith("."))
         return {path.relative_to(self.path).as_posix(): path.stat().st_size for path in found if path.name != "node.json"}
 
     def reopen(self) -> None:

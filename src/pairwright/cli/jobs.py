@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,31 @@ def execute(recipe: Any, root: Path, only: str | None = None) -> None:
     page = runner.run(recipe, root, progress=shown, command=command, only=only)
     shown.say(f"report: {page}")
     print(page)
+
+
+def execute_rows(rows: Sequence[Any], root: Path) -> None:
+    """Run all rows of a sweep.
+
+    Several processes may do so at once, on as many machines that share the folder: each takes the rows that nobody works on, and
+    comes back at the end to those that others had, which are then there or are taken over.
+    """
+    from pairwright import progress
+    from pairwright.locks import POLL_SECONDS, HeldError
+
+    shown, left, met = progress.choose(), list(rows), set[str]()
+    while left:
+        held = []
+        for each in left:
+            try:
+                execute(each, root)
+            except HeldError:
+                held.append(each)
+                if each.name not in met:
+                    shown.say(f"{each.name}: another process works on it; left for later")
+                    met.add(each.name)
+        if held == left:
+            time.sleep(POLL_SECONDS)
+        left = held
 
 
 def tabulate(runs: Sequence[Path], step: str = "", out: Path | None = None) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pairwright import engines, plugins, resolve, scoring, selection, tables, vetoes
+from pairwright import engines, locks, plugins, resolve, scoring, selection, tables, vetoes
 from pairwright.context import Context
 from pairwright.curate import views
 from pairwright.curate.choosing import Choice, CurationError, Ranking
@@ -82,8 +82,9 @@ def _curate(
     choice = Choice(options, bench.index.ids, bench.numbers, funnel, vetoed, context.progress)
     ranking = choice.rank(choice.filtered())
     repaints = Repaints(options, context, bench.index, list(ranking), bench.scorer, crew)
-    threshold = choice.threshold(repaints)
-    passed, tried = choice.walk(repaints, threshold)
+    with locks.claimed(repaints.nodes, context.progress):
+        threshold = choice.threshold(repaints)
+        passed, tried = choice.walk(repaints, threshold)
     kept = choice.best(passed)
     funnel.rejected += [Rejected(each, "not reached", "enough had passed") for each in list(ranking)[tried:]]
     _write(node, kept, ranking, bench, funnel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from pairwright import tables
+from pairwright import locks, tables
 from pairwright.context import Context
 from pairwright.curate import reading
 from pairwright.curate.reading import ITEMS_PER_SHARD
@@ -36,10 +36,11 @@ def prepare(source: Source, options: Curate, context: Context, funnel: Funnel, c
         "crops": options.crops,
     }
     node = context.store.node("pictures", meaning)
-    if not node.complete and crew is not None and isinstance(source, Divisible):
-        reading.read(source, len(source), node, options, crew, context.progress)
-    elif not node.complete:
-        _read(source, node, options, context)
+    with locks.claimed([node], context.progress) as unfinished:
+        if unfinished and crew is not None and isinstance(source, Divisible):
+            reading.read(source, len(source), node, options, crew, context.progress)
+        elif unfinished:
+            _read(source, node, options, context)
     read = node.summary["read"]
     rejected = [Rejected(**row) for row in node.rows("rejected")]
     funnel.add("read", read, rejected, by="step")

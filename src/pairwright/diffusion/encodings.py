@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from pairwright import images, single_files, tables
+from pairwright import images, locks, single_files, tables
 from pairwright.context import Context
 from pairwright.diffusion.families import Condition, Family, load_base
 from pairwright.errors import Explained
@@ -157,13 +157,17 @@ def encode(
     texts = list(dict.fromkeys(["", *(caption for _, caption in listed)]))
     base = {"version": VERSION, "base": single_files.identity(ref.base, ref.family), "family": ref.family}
     text_node = context.store.node("encode", {**base, "what": "captions"}, [pairs.fingerprint])
-    _captions(text_node, family, texts, context)
+    with locks.claimed([text_node], context.progress) as unfinished:
+        for each in unfinished:
+            _captions(each, family, texts, context)
     nodes = [text_node]
     found: dict[str, Latents] = {}
     for what in sides:
         meaning = {**base, "what": what, "resolution": side, "flips": flips}
         node = context.store.node("encode", meaning, [pairs.fingerprint])
-        _latents(node, family, pairs, len(listed), meaning, context, crop=resolution is not None)
+        with locks.claimed([node], context.progress) as unfinished:
+            for each in unfinished:
+                _latents(each, family, pairs, len(listed), meaning, context, crop=resolution is not None)
         nodes.append(node)
         found[what] = Latents(tuple(load_file(path)["latents"] for path in _shards(node)))
     rows = {text: row for row, text in enumerate(texts)}
@@ -178,8 +182,6 @@ def encode(
 
 
 def _captions(node: Node, family: Family, texts: Sequence[str], context: Context) -> None:
-    if node.complete:
-        return
     with context.progress.task("encode captions", len(texts)) as task:
         for index, chunk in enumerate(chunks(texts, SHARD)):
             if not _shard(node, index).exists():
@@ -192,8 +194,6 @@ def _captions(node: Node, family: Family, texts: Sequence[str], context: Context
 def _latents(
     node: Node, family: Family, pairs: Node, count: int, meaning: Mapping[str, Any], context: Context, *, crop: bool
 ) -> None:
-    if node.complete:
-        return
     with context.progress.task(f"encode {meaning['what']}s", count) as task:
         for index, chunk in enumerate(chunks(_pictures(pairs, meaning["what"]), SHARD)):
             if not _shard(node, index).exists():

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from pairwright import images, plugins, tables
+from pairwright import images, locks, plugins, tables
 from pairwright.context import Context
 from pairwright.options import Feedback
 from pairwright.protocols import PairSource, Source
@@ -39,8 +39,13 @@ def fetched(options: Feedback, context: Context) -> Node:
         "side": options.side if paired else None,
     }
     node = context.store.node("originals", meaning, [source.fingerprint()])
-    if node.complete:
-        return node
+    with locks.claimed([node], context.progress) as unfinished:
+        for each in unfinished:
+            _fetch(each, source, options, context)
+    return node
+
+
+def _fetch(node: Node, source: Source | PairSource, options: Feedback, context: Context) -> None:
     count = source.pair_count() if isinstance(source, PairSource) else len(source)
     shards = -(-count // ITEMS_PER_SHARD)
     done = next((shard for shard in range(shards) if not node.shard(shard).exists()), shards)
@@ -55,7 +60,6 @@ def fetched(options: Feedback, context: Context) -> Node:
             node.write(shard, [tables.picture_row(each) for each in found if isinstance(each, Picture)], tables.PICTURES)
             task.advance(len(found))
     node.finish(read=count)
-    return node
 
 
 def own(lineage: Mapping[str, Any], side: str) -> dict[str, str]:

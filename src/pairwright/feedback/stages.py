@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
-from pairwright import images, resolve, scoring, seeds, tables
+from pairwright import images, locks, resolve, scoring, seeds, tables
 from pairwright.context import Context
 from pairwright.engines import Crew, Piece, PoolName, Station
 from pairwright.feedback.originals import Item, Originals, Shard
@@ -184,22 +184,28 @@ def fill(stages: Sequence[Stage], originals: Originals, context: Context, crew: 
     Raises:
         EngineError: a worker of the crew met an error that explains itself.
     """
-    unfinished = [each for each in stages if not each.node.complete]
-    for line in [unfinished] if crew and unfinished else [[each] for each in unfinished]:
-        lacking = [number for number in range(originals.shards) if not all(each.node.shard(number).exists() for each in line)]
-        sizes = {number: len(originals.shard(number).items) for number in lacking}
-        pieces = (Piece(number, originals.shard(number)) for number in lacking)
-        done = len(originals.items) - sum(sizes.values())
-        with context.progress.task(", ".join(each.label for each in line), len(originals.items), done) as task:
-            if crew is not None and lacking:
-                for number, _ in crew.do(line, pieces):
-                    task.advance(sizes[number])
-            else:
-                for number in _worked(line[0], pieces):
-                    task.advance(sizes[number])
-                resolve.give_back()
-        for each in line:
-            each.node.finish(items=len(originals.items))
+    for line in [stages] if crew else [[each] for each in stages]:
+        with locks.claimed([each.node for each in line], context.progress) as nodes:
+            _fill_line([each for each in line if each.node in nodes], originals, context, crew)
+
+
+def _fill_line(line: Sequence[Stage], originals: Originals, context: Context, crew: Crew | None) -> None:
+    if not line:
+        return
+    lacking = [number for number in range(originals.shards) if not all(each.node.shard(number).exists() for each in line)]
+    sizes = {number: len(originals.shard(number).items) for number in lacking}
+    pieces = (Piece(number, originals.shard(number)) for number in lacking)
+    done = len(originals.items) - sum(sizes.values())
+    with context.progress.task(", ".join(each.label for each in line), len(originals.items), done) as task:
+        if crew is not None and lacking:
+            for number, _ in crew.do(line, pieces):
+                task.advance(sizes[number])
+        else:
+            for number in _worked(line[0], pieces):
+                task.advance(sizes[number])
+            resolve.give_back()
+    for each in line:
+        each.node.finish(items=len(originals.items))
 
 
 def _worked(stage: Stage, pieces: Iterable[Piece]) -> Iterator[int]:
