@@ -14,7 +14,7 @@ from pairwright.cli import arguments, jobs, steps
 
 VERBS = [
     *("run", "curate", "import", "feedback", "editors", "train", "generate", "score", "compare", "report", "plan"),
-    *("edits", "recipes", "doctor", "gc"),
+    *("edits", "plugins", "recipes", "doctor", "gc"),
     *("init", "export", "export model", "export pairs"),
     *("study", "study create", "study serve", "study links", "study export", "study report"),
 ]

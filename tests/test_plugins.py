@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pairwright import plugins
+from pairwright import cli, plugins
+from pairwright.cli import looking
 from pairwright.plugins import SHELVES, PluginError, Shelf
 
 ALL: list[tuple[Shelf, str]] = [(shelf, name) for shelf in SHELVES for name in plugins.names(shelf)]
@@ -81,6 +82,24 @@ for shelf in plugins.SHELVES:
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@EACH
+def test_every_option_of_what_ships_is_explained(shelf: Shelf, name: str) -> None:
+    found = plugins.explained(shelf, name)
+    assert found.summary
+    assert [each.name for each in found.options if not each.meaning] == []
+    said = looking.shown(shelf, name)
+    assert all(f"  {each.name} " in said for each in found.options)
+
+
+def test_a_shelf_is_listed_and_a_misspelt_one_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.call(["plugins", "critics"])
+    assert "  qwen2_5_vl    " in capsys.readouterr().out
+    cli.call(["plugins", "critics/attributes"])
+    assert "Args" not in capsys.readouterr().out
+    with pytest.raises(PluginError, match="Did you mean 'critics'"):
+        cli.call(["plugins", "critic"])
 
 
 @pytest.mark.parametrize("shelf", SHELVES)

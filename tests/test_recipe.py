@@ -59,6 +59,53 @@ def test_a_model_that_names_a_step_is_an_input_and_comes_first(file: Path) -> No
     assert found.steps[2].inputs == ("pairs", "stage1")
 
 
+def test_steps_are_run_in_the_order_of_the_file_but_for_those_that_build_on_a_later_one(file: Path) -> None:
+    tables = """
+    [step.other]
+    verb = "train"
+    objective = "dpo"
+    start = "tiny:base"
+    from = ["more"]
+    [step.more]
+    verb = "curate"
+    source = { name = "imagefolder", path = "more" }
+    """
+    file.write_text(PLAIN + "\n".join(line.strip() for line in tables.splitlines()))
+    assert [step.name for step in one(file).steps] == ["pairs", "stage1", "stage2", "more", "other"]
+
+
+SERVED = """
+name = "rich"
+[step.rich]
+verb = "feedback"
+source = { name = "imagefolder", path = "mine" }
+instructor = "attributes"
+critic = { name = "openai", served_model = "x", %s }
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (
+            'server = "localhost:8123"',
+            "step.rich.critic: critics/openai: the server's address must be like http://localhost:8000/v1",
+        ),
+        ('server = "http://me:hunter2@here/v1"', "without user or password"),
+        ('key_from = "sk-hunter2"', "not the key"),
+    ],
+)
+def test_an_address_that_cannot_be_right_is_said_with_the_recipe_and_no_key_is_repeated(
+    tmp_path: Path, option: str, message: str
+) -> None:
+    path = tmp_path / "rich.toml"
+    path.write_text(SERVED % option)
+    with pytest.raises(RecipeError) as raised:
+        recipe.load(path)
+    assert message in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_the_runs_seed_is_the_default_of_every_step(file: Path) -> None:
     found = one(file)
     assert (train(found, "stage1").seed, train(found, "stage2").seed) == (7, 3)
@@ -128,6 +175,7 @@ def test_a_sweep_over_what_is_no_step_is_an_error(file: Path) -> None:
         ("stage1.verb = 'trian'", r"'trian' is not a verb\. Did you mean 'train'\?"),
         ("stage1.from = ['pears']", r"there is no step 'pears'\. Did you mean 'pairs'\?"),
         ("pairs.saliency = 'u2nett'", r"no 'u2nett' among the saliency\. Did you mean 'u2net'\?"),
+        ("pairs.saliency = true", 'a plug-in is a name, "pickscore", or a table'),
         ("pairs.perturbation = {name = 'inpaint', step = 3}", r"no option 'step'\. Did you mean 'steps'\?"),
         ("pairs.filters = [{reward = 'colorfulness', rule = 'above_mean', value = 3}]", "rule 'above_mean' takes no value"),
         ("pairs.filters = [{reward = 'colorfulness', rule = 'at_least'}]", "rule 'at_least' needs a value"),

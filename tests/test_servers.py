@@ -194,6 +194,7 @@ def test_the_key_is_in_no_message_no_log_and_no_file(tmp_path: Path, caplog: pyt
         with pytest.raises(ServerError) as raised:
             one(client(running, tmp_path), Request("another"))
     assert "does not accept the key in OPENAI_API_KEY (401): Incorrect API key provided: ***" in str(raised.value)
+    assert str(raised.value).endswith("***. Set the key, and run the same command again: what was answered is kept")
     assert raised.value.__suppress_context__
     assert SECRET not in caplog.text
     assert not any(SECRET in path.read_text() for path in tmp_path.rglob("*.json"))

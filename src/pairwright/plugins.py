@@ -12,8 +12,9 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,9 @@ EXECUTION_OPTIONS = frozenset({"device", "batch_size", "workers", "server", "key
 """Options of any plug-in that change how fast it runs and not what comes out: never fingerprinted."""
 
 
+_MARKUP = re.compile(r":[a-z]+:(?=`)|`")
+
+
 class PluginError(Explained, ValueError):
     """An unknown plug-in or option; the message lists what there is."""
 
@@ -40,6 +44,8 @@ class Option:
     annotation: str
     default: str | None
     """Source text of the default; ``None`` where the option is required."""
+    meaning: str = ""
+    """What its docstring says."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,18 @@ class Signature:
     summary: str
     """First line of the module's docstring."""
     options: tuple[Option, ...]
+
+
+def shelf(name: str) -> Shelf:
+    """The shelf of that name.
+
+    Raises:
+        PluginError: there is none.
+    """
+    for each in SHELVES:
+        if each == name:
+            return each
+    raise PluginError(f"{name!r} is no shelf of plug-ins." + hint(name, SHELVES, listed="There are"))
 
 
 def names(shelf: Shelf) -> list[str]:
@@ -79,6 +97,23 @@ def signature(shelf: Shelf, name: str, function: str = "load") -> Signature:
     return Signature(module, summary, _options(load))
 
 
+def explained(shelf: Shelf, name: str) -> Signature:
+    """As :func:`signature`, with what each option means, out of the docstring of ``load``."""
+    from docstring_parser import parse
+
+    found = signature(shelf, name)
+    tree = _parse(found.module)
+    load = _find(tree, "load") if tree is not None else None
+    assert load is not None, "a signature was read from it"
+    said = {each.arg_name: _plain(each.description or "") for each in parse(ast.get_docstring(load) or "").params}
+    return replace(found, options=tuple(replace(each, meaning=said.get(each.name, "")) for each in found.options))
+
+
+def _plain(text: str) -> str:
+    """A docstring's words on one line, without its markup."""
+    return " ".join(_MARKUP.sub("", text).split())
+
+
 def check(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "load") -> None:
     """Raises :class:`PluginError` where ``name`` is unknown or its ``load`` does not take ``options``."""
     known = {option.name: option for option in signature(shelf, name, function).options}
@@ -88,6 +123,12 @@ def check(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "
     missing = [each.name for each in known.values() if each.default is None and each.name not in options]
     if missing:
         raise PluginError(f"{shelf}/{name} needs the option {missing[0]!r}.")
+    words = {option: value for option, value in options.items() if option in {"server", "key_from"} and isinstance(value, str)}
+    if words and "." not in name:
+        from pairwright import servers
+
+        if said := servers.mistake(words.get("server", ""), words.get("key_from", servers.KEY_FROM)):
+            raise PluginError(f"{shelf}/{name}: {said}.")
 
 
 def load(shelf: Shelf, name: str, /, **options: Any) -> Any:

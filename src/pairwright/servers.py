@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the cache's entries; part of every key."""
+KEY_FROM = "OPENAI_API_KEY"
 NO_KEY = "none"
 """What is sent where no key is set: local servers want the header and do not read it."""
 BROKEN = 8
@@ -107,7 +108,7 @@ class Server:
     """As the server calls it."""
     address: str = ""
     """Base URL, ``http://localhost:8000/v1``; default: ``OPENAI_BASE_URL``, else OpenAI's own."""
-    key_from: str = "OPENAI_API_KEY"
+    key_from: str = KEY_FROM
     """Environment variable that holds the key."""
     revision: str = ""
     """Names the weights behind the model's name, which no server says; part of the cache's key."""
@@ -122,12 +123,22 @@ class Server:
 
     def __post_init__(self) -> None:
         """Keys stay where they belong."""
-        if not _VARIABLE.fullmatch(self.key_from):
-            raise ServerError(
-                "key_from is the name of an environment variable (capitals, digits, _) that holds the key, not the key"
-            )
-        if self.address and not _ADDRESS.fullmatch(self.address):
-            raise ServerError("the server's address must be like http://localhost:8000/v1, without user or password")
+        if said := mistake(self.address, self.key_from):
+            raise ServerError(said)
+
+
+def mistake(address: str, key_from: str) -> str | None:
+    """What cannot be right of a server's address and of the variable that holds the key; neither is repeated.
+
+    Args:
+        address: empty where the environment says it.
+        key_from: as :class:`Server` has it.
+    """
+    if not _VARIABLE.fullmatch(key_from):
+        return "key_from is the name of an environment variable (capitals, digits, _) that holds the key, not the key"
+    if address and not _ADDRESS.fullmatch(address):
+        return "the server's address must be like http://localhost:8000/v1, without user or password"
+    return None
 
 
 class Client:
@@ -240,9 +251,11 @@ class Client:
         """A status that is not 200. What lies with the request is an answer of a kind; everything else is an error."""
         status, said = error.status_code, self._clean(_words(error))
         if status in {401, 403}:
-            raise ServerError(self._said(f"does not accept the key in {self.server.key_from} ({status}): {said}")) from None
+            what = f"does not accept the key in {self.server.key_from} ({status}): {said}"
+            raise ServerError(self._said(what, "Set the key, and")) from None
         if status == 404:
-            raise ServerError(self._said(f"has no model {self.server.model!r} or is no such server (404): {said}")) from None
+            what = f"has no model {self.server.model!r} or is no such server (404): {said}"
+            raise ServerError(self._said(what, "Set served_model and server, and")) from None
         self._failed = self._failed + 1 if status == 500 else 0
         if self._failed >= BROKEN:
             raise ServerError(self._said(f"failed at {BROKEN} requests in a row, each asked {self._times} (500): {said}")) from None
@@ -250,9 +263,10 @@ class Client:
             return NoAnswer(f"the server refused the request ({status}): {said}", final=False)
         raise ServerError(self._said(f"is overloaded or out of order ({status}), asked {self._times}: {said}")) from None
 
-    def _said(self, what: str) -> str:
+    def _said(self, what: str, first: str = "See to it, and") -> str:
         where = self.server.address or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
-        return self._clean(f"{self.server.model} at {where} {what}. What it has answered is kept: run the same command again")
+        text = f"{self.server.model} at {where} {what.rstrip('.')}. {first} run the same command again: what was answered is kept"
+        return self._clean(text)
 
     @property
     def _times(self) -> str:

@@ -66,7 +66,7 @@ def test_a_picture_without_a_prompt_is_unscored_by_who_reads_one(folder: Path, t
     found = {row["file"]: row for row in rows(scored)}
     assert found["d.png"]["pickscore"] is None
     assert found["d.png"]["colorfulness"] is not None
-    assert str(found["d.png"]["unscored"]).startswith("no prompt: no metadata name it, and d.txt beside it")
+    assert str(found["d.png"]["unscored"]).startswith("no prompt: no table of captions names it, and d.txt beside it")
     said = evaluate.summary(scored)
     assert said.splitlines()[1].split()[0] == "pickscore"
     assert said.splitlines()[1].split()[3:5] == ["3", "2"]

@@ -176,18 +176,21 @@ def test_a_sweep_ends_in_one_table_of_critics(tmp_path: Path, capsys: pytest.Cap
     node = run.result(tmp_path / "runs" / recipe.load(path)[0].name, "rich")
     assert f"| {node.summary['edited_won']} | {node.summary['flips']} |" in rows[0]
     head, *table = (tmp_path / "runs" / "figure" / "edits.csv").read_text().splitlines()
-    assert head.split(",")[-1] == "tests.fakes.red"
+    assert head.split(",")[-3:] == [f"tests.fakes.red_{each}" for each in ("pictures", "original", "edited")]
+    means = node.summary["means"]["tests.fakes.red"]
+    assert table[0].split(",")[-3:] == [str(means[each]) for each in ("pictures", "original", "edited")], "in full precision"
     assert len(table) == 2
     page = (tmp_path / "runs" / recipe.load(path)[0].name / "report.html").read_text()
     assert "Rich feedback" in page
 
 
 def test_a_table_needs_a_finished_step() -> None:
-    assert rich([("a", {})]) is None
+    assert rich([("a", {}, {})]) is None
     summary = {
         "critic": None, "instructor": "i", "editor": "e", "with_prompt": False, "kept": 0, "edited_won": 0, "flips": 0, "ties": 3,
         "share_won": None, "means": {"red": {"original": None, "edited": None}},
     }  # fmt: skip
-    found = rich([("a", summary)])
+    options = {"critic": None, "instructor": {"name": "i", "options": {"served_model": "m", "template": "t"}}}
+    found = rich([("a", options, summary)])
     assert found is not None
-    assert found.rows == (("a", "none (one step)", "i", "e", "instruction", "0", "0", "0", "3", "-", "-"),)
+    assert found.rows == (("a", "none (one step)", "i (m, t)", "e", "instruction", "0", "0", "0", "3", "-", "-"),)

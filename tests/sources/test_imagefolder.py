@@ -111,7 +111,7 @@ def test_a_missing_caption_is_a_reason_that_says_where_it_was_looked_for(tmp_pat
         rejected["a.jpg"].reason
         == "metadata.jsonl:1 has no text, caption or prompt for it, and a.txt beside it is missing or empty"
     )
-    assert rejected["b.jpg"].reason == "no metadata name it, and b.txt beside it is missing or empty"
+    assert rejected["b.jpg"].reason == "no table of captions names it, and b.txt beside it is missing or empty"
     assert rejected["d.jpg"].reason == "d.txt beside it is not UTF-8"
 
 

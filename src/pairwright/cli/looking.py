@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from pairwright import plugins
 from pairwright.cli.arguments import Changes, Flag, Folder, PairsOf, RecipeName, Root, app
 
 
@@ -105,6 +106,37 @@ def recipes_(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
     width = max(map(len, found))
     for each, path in found.items():
         print(f"{each:<{width}}  {recipes.read(path).get('description', '')}")
+
+
+@app.command(name="plugins")
+def plugins_(name: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    """List sources, rewards, saliency models, perturbations, critics and instructors, or the options of one.
+
+    Args:
+        name: a shelf (critics), one of its plug-ins (critics/openai), or a module of your own (critics/my_package.my_critic).
+    """
+    shelf, _, plugin = (name or "").partition("/")
+    for each in plugins.SHELVES if name is None else [plugins.shelf(shelf)]:
+        print(shown(each, plugin) if plugin else f"{each}\n{listed(each)}")
+
+
+def listed(shelf: plugins.Shelf) -> str:
+    """The plug-ins of a shelf with what they are."""
+    found = {name: plugins.signature(shelf, name).summary for name in plugins.names(shelf)}
+    width = max(map(len, found))
+    return "".join(f"  {name:<{width}}  {summary}\n" for name, summary in found.items())
+
+
+def shown(shelf: plugins.Shelf, name: str) -> str:
+    """A plug-in's options: type, default and meaning."""
+    found = plugins.explained(shelf, name)
+    kinds = [f"{each.annotation} = {each.default}" if each.default else f"{each.annotation}, required" for each in found.options]
+    rows = [(each.name, kind) for each, kind in zip(found.options, kinds, strict=True)]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    lines = [f"{shelf}/{name}: {found.summary}", ""]
+    for (option, kind), each in zip(rows, found.options, strict=True):
+        lines.append(f"  {option:<{widths[0]}}  {kind:<{widths[1]}}  {each.meaning}".rstrip())
+    return "\n".join(lines)
 
 
 @app.command(name="init")

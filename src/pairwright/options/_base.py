@@ -76,6 +76,8 @@ class Plugin(Options):
     def _shorthand(cls, value: Any) -> Any:
         if isinstance(value, str):
             return {"name": value}
+        if not isinstance(value, (dict, Plugin)):
+            raise ValueError('a plug-in is a name, "pickscore", or a table, { name = "pickscore", ... }')  # noqa: TRY004 - pydantic's
         if isinstance(value, dict) and set(value) - {"name", "options"}:
             options = {key: each for key, each in value.items() if key not in {"name", "options"}}
             return {"name": value.get("name"), "options": {**value.get("options", {}), **options}}

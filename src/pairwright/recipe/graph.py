@@ -87,9 +87,18 @@ def mentioned(value: object) -> Iterator[str]:
 
 
 def ordered(steps: Mapping[str, Step], where: str) -> tuple[Step, ...]:
-    """The steps in an order in which they can be run."""
+    """The steps in an order in which they can be run: that of the file, but for those that build on a later one."""
     sorter = TopologicalSorter({name: step.inputs for name, step in steps.items()})
     try:
-        return tuple(steps[name] for name in sorter.static_order())
+        sorter.prepare()
     except CycleError as error:
         raise RecipeError(f"{where}: steps build on each other in a circle: {' -> '.join(error.args[1])}") from error
+    place = {name: number for number, name in enumerate(steps)}
+    found: list[Step] = []
+    ready: list[str] = []
+    while sorter.is_active():
+        ready = sorted([*ready, *sorter.get_ready()], key=place.__getitem__)
+        first = ready.pop(0)
+        found.append(steps[first])
+        sorter.done(first)
+    return tuple(found)

@@ -21,8 +21,52 @@ NAME = "edits"
 class Rich:
     """A table, one row for each feedback step."""
 
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    measures: tuple[str, ...]
+    """Rewards whose means it has."""
+    records: tuple[Mapping[str, Any], ...]
+    """In full precision; None where there is no number."""
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """As it is read."""
+        return (
+            "",
+            "critic",
+            "instructor",
+            "editor",
+            "told",
+            "pairs",
+            "edit won",
+            "original won",
+            "ties",
+            "share won",
+            *self.measures,
+        )
+
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """As they are read: rounded, with both means of a measure in one cell."""
+        return tuple(
+            (
+                *(str(each[name]) for name in _FIELDS[:-1]),
+                "-" if each["share_won"] is None else percent(each["share_won"]),
+                *(_means(each[f"{name}_original"], each[f"{name}_edited"]) for name in self.measures),
+            )
+            for each in self.records
+        )
+
+    @property
+    def csv(self) -> str:
+        """For a program: plain numbers, one in a cell, in full precision."""
+        means = [f"{name}_{side}" for name in self.measures for side in ("pictures", "original", "edited")]
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, [*_FIELDS, *means], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records)
+        return stream.getvalue()
+
+
+_FIELDS = ("step", "critic", "instructor", "editor", "told", "pairs", "edits_won", "originals_won", "ties", "share_won")
 
 
 @dataclass(frozen=True)
@@ -37,37 +81,47 @@ class Contests:
     """Sentences about what was left out."""
 
 
-def rich(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> Rich | None:
-    """The summaries of feedback steps as a table; None where none is finished.
+def rich(steps: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> Rich | None:
+    """Feedback steps as a table; None where none is finished.
 
     Args:
-        steps: how each is called, and its summary.
+        steps: how each is called, its options as the recipe has them, and its summary.
     """
-    found = [(name, summary) for name, summary in steps if "edited_won" in summary]
+    found = [each for each in steps if "edited_won" in each[2]]
     if not found:
         return None
-    measures = list(dict.fromkeys(name for _, summary in found for name in summary["means"]))
-    head = ("", "critic", "instructor", "editor", "told", "pairs", "edit won", "original won", "ties", "share won", *measures)
-    return Rich(head, tuple((name, *_row(summary, measures)) for name, summary in found))
+    measures = tuple(dict.fromkeys(name for _, _, summary in found for name in summary["means"]))
+    return Rich(measures, tuple(_record(*each, measures) for each in found))
 
 
-def _row(summary: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
-    share = summary["share_won"]
-    counts = [str(summary[name]) for name in ("kept", "edited_won", "flips", "ties")]
-    means = [summary["means"].get(name) for name in measures]
-    return [
-        summary["critic"] or "none (one step)",
-        summary["instructor"],
-        summary["editor"],
-        _told(summary),
-        *counts,
-        "-" if share is None else percent(share),
-        *map(_means, means),
-    ]
+def _record(
+    name: str, options: Mapping[str, Any], summary: Mapping[str, Any], measures: Sequence[str]
+) -> dict[str, str | float | None]:
+    none: dict[str, float | None] = {"pictures": 0, "original": None, "edited": None}
+    return {
+        "step": name,
+        "critic": _plugin(options.get("critic"), summary["critic"] or "none (one step)"),
+        "instructor": _plugin(options.get("instructor"), summary["instructor"]),
+        "editor": _plugin(options.get("editor"), summary["editor"]),
+        "told": _told(summary),
+        "pairs": summary["kept"],
+        "edits_won": summary["edited_won"],
+        "originals_won": summary["flips"],
+        "ties": summary["ties"],
+        "share_won": summary["share_won"],
+        **{f"{each}_{side}": summary["means"].get(each, none).get(side) for each in measures for side in none},
+    }
 
 
-def _means(said: Mapping[str, Any] | None) -> str:
-    return "-" if not said or said["edited"] is None else f"{number(said['original'])} → {number(said['edited'])}"
+def _plugin(chosen: Mapping[str, Any] | None, name: str) -> str:
+    """The name, with the model and the template that were asked for: many models stand behind one plug-in."""
+    options = chosen.get("options", {}) if chosen else {}
+    said = [str(options[each]) for each in ("served_model", "model", "template") if options.get(each)]
+    return f"{name} ({', '.join(said)})" if said else name
+
+
+def _means(original: float | None, edited: float | None) -> str:
+    return "-" if original is None or edited is None else f"{number(original)} → {number(edited)}"
 
 
 def _told(said: Mapping[str, Any]) -> str:
@@ -76,7 +130,7 @@ def _told(said: Mapping[str, Any]) -> str:
 
 def of_run(run: Run) -> Rich | None:
     """The table of a run's own feedback steps."""
-    return rich([(step.name, step.summary) for step in run.of("feedback")])
+    return rich([(step.name, step.options, step.summary) for step in run.of("feedback")])
 
 
 def of_runs(folders: Sequence[Path], out: Path | None = None) -> str:
@@ -90,17 +144,15 @@ def of_runs(folders: Sequence[Path], out: Path | None = None) -> str:
         ReportError: one of them is no run, or none has a finished feedback step.
     """
     runs = [read_run(folder) for folder in folders]
-    steps = [(_called(run, step), step.summary) for run in runs for step in run.of("feedback")]
+    steps = [(_called(run, step), step.options, step.summary) for run in runs for step in run.of("feedback")]
     found = rich(steps)
     if found is None:
         raise ReportError(f"{', '.join(str(each) for each in folders)}: no feedback step is finished; 'pairwright run' goes on")
     row = runs[0].recipe.get("row") or {}
     place = out or (folders[0].parent / row["sweep"] if row.get("sweep") else folders[0])
     text = "\n".join([line(found.head), line(["---"] * len(found.head)), *(line(each) for each in found.rows)]) + "\n"
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([found.head, *found.rows])
     write_text(place / f"{NAME}.md", text)
-    write_text(place / f"{NAME}.csv", stream.getvalue())
+    write_text(place / f"{NAME}.csv", found.csv)
     return text
 
 

@@ -66,7 +66,8 @@ def lead(run: Run) -> str:
     for step in run.pair_steps:
         kept = step.summary.get("kept")
         what = _MADE.get(step.verb, "pairs")
-        parts.append(f"{kept} {what}" if kept is not None else f"{what} (not yet)")
+        name = f"{step.name}: " if len(run.pair_steps) > 1 else ""
+        parts.append(f"{name}{kept} {what}" if kept is not None else f"{name}{what} (not yet)")
     parts += [f"{step.name}: {step.options.get('objective')} for {step.options.get('steps')} steps" for step in run.of("train")]
     for step in run.of("generate"):
         models = list(step.options.get("models", {}))

@@ -152,7 +152,7 @@ def _item(folder: Path, name: str, entry: Entry | None, *, uncaptioned: bool) ->
     except RowError:  # its message holds the folder, and a reason must be the same wherever the folder is
         return Item(name, step="caption", reason=f"{text} beside it is not UTF-8")
     if not caption and not uncaptioned:
-        described = f"{entry.where} has no text, caption or prompt for it" if entry else "no metadata name it"
+        described = f"{entry.where} has no text, caption or prompt for it" if entry else "no table of captions names it"
         return Item(name, step="caption", reason=f"{described}, and {text} beside it is missing or empty")
     return Item(name, caption, entry.provenance if entry else {})
 
