@@ -17,10 +17,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from benchmarks import provenance
 from benchmarks.contrasts import Numbers, numbers
-from pairwright import run
+from pairwright import generate, run, tables
 from pairwright.context import Context
 from pairwright.errors import Explained
 from pairwright.evaluate.join import read_scored
@@ -105,6 +107,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def missing(found: Mapping[int, Judged], recipes: Sequence[Recipe]) -> list[int]:
     """The seeds that are not there yet."""
     return [seed for seed in map(seed_of, recipes) if seed not in found]
+
+
+def pictures(folder: Path) -> dict[str, Tensor]:
+    """Some of a judged run's pictures, to look at: arm -> the first of every 17th prompt, ``[n, 3, h, w]``."""
+    albums = generate.pictures(run.result(folder, "pictures"), Store(folder.parent))
+    rows = {arm: [row for row in node.rows() if row["index"] == 0][::17] for arm, node in albums.items()}
+    return {arm: torch.stack([tables.picture_of(row).tensor for row in found]) for arm, found in rows.items()}
 
 
 def seed_of(found: Recipe) -> int:

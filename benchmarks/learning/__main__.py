@@ -14,16 +14,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from benchmarks import judging, photographs, pooled, provenance
 from benchmarks.contrasts import BASE, Families
 from benchmarks.judging import Benchmark
-from pairwright import generate, prompts, recipe, run, tables
+from pairwright import prompts, recipe, run
 from pairwright.options import Train
 from pairwright.progress import choose
 from pairwright.recipe import Recipe
-from pairwright.store import Store, write_text
+from pairwright.store import write_text
 from pairwright.wording import number, percent
 from tools.tiny_pack.captions import caption
 from tools.tiny_pack.samples import sheet
@@ -90,13 +88,6 @@ def groups(root: Path) -> dict[str, set[str]]:
     return found
 
 
-def pictures(folder: Path, path: Path) -> None:
-    """A sheet of a judged run: the first picture of every 17th prompt, a row for each arm."""
-    albums = generate.pictures(run.result(folder, "pictures"), Store(folder.parent))
-    rows = {arm: [row for row in node.rows() if row["index"] == 0][::17] for arm, node in albums.items()}
-    sheet([torch.stack([tables.picture_of(row).tensor for row in found]) for found in rows.values()], list(rows), path, zoom=1)
-
-
 def main() -> None:
     """One of the commands."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
@@ -115,7 +106,8 @@ def main() -> None:
     if chosen.command == "pictures":
         for each in recipes:
             if judging.seed_of(each) in (chosen.seeds or [0]):
-                pictures(chosen.root / each.name, chosen.results / "learning-pictures.jpg")
+                rows = judging.pictures(chosen.root / each.name)
+                sheet(list(rows.values()), list(rows), chosen.results / "learning-pictures.jpg", zoom=1)
         return
     found = Benchmark(f"{COMMAND} judged", PROTOCOL, chosen.root, chosen.results / judging.KEPT.name).run(recipes, chosen.seeds)
     if left := judging.missing(found, recipes):

@@ -1,6 +1,7 @@
 """The benchmark of rich feedback.
 
     python -m benchmarks.rpo --photos flowers-128.tar    # the runs that count; PROTOCOL.md must be committed
+    python -m benchmarks.rpo --photos flowers-128.tar --pictures --seeds 2    # some of a judged run's, to look at
 
 Run again, it goes on where it was. Seeds can be run apart (``--seeds 0``); their scores are kept in ``results/judged``.
 """
@@ -13,13 +14,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from benchmarks import judging, photographs, pooled, provenance
 from benchmarks.contrasts import BASE, Families
 from benchmarks.judging import Benchmark, Judged
-from pairwright import recipe, run
+from pairwright import recipe, run, tables
 from pairwright.recipe import Recipe
+from pairwright.report.gather import spread
 from pairwright.wording import number, percent
 from tools.tiny_pack.captions import caption
+from tools.tiny_pack.samples import sheet
 
 HERE = Path(__file__).parent
 PROTOCOL = HERE / "PROTOCOL.md"
@@ -77,13 +83,32 @@ def share(value: float | None) -> str:
     return "-" if value is None else f"{percent(value)} ({number(value)})"
 
 
+def pictures(folder: Path) -> dict[str, Tensor]:
+    """To look at: some pictures of every arm, and of each road of edits some originals with their edits below."""
+    found = judging.pictures(folder)
+    count = len(found[BASE])
+    for road in ("one_step", "two_steps"):
+        pairs = list(tables.pairs(run.result(folder, road)))
+        some = [pairs[place] for place in spread(len(pairs), count)]
+        for side, won in (("original", False), ("edit", True)):
+            chosen = [each.winner if each.lineage["edited_won"] is won else each.loser for each in some]
+            found[f"{road}: {side}"] = torch.stack([each.tensor for each in chosen])
+    return found
+
+
 def main() -> None:
     """Run and write the table."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     photographs.arguments(parser)
     judging.arguments(parser)
+    parser.add_argument("--pictures", action="store_true", help="only draw the sheet of the first seed that is named")
     chosen = parser.parse_args()
     recipes = load(prepare(photographs.read(chosen.photos), chosen.root))
+    if chosen.pictures:
+        wanted = (chosen.seeds or [0])[0]
+        rows = pictures(chosen.root / next(each.name for each in recipes if judging.seed_of(each) == wanted))
+        sheet(list(rows.values()), list(rows), chosen.results / "rpo-pictures.jpg", zoom=1)
+        return
     found = Benchmark(COMMAND, PROTOCOL, chosen.root, chosen.results / judging.KEPT.name, roads).run(recipes, chosen.seeds)
     if left := judging.missing(found, recipes):
         print(f"seeds {left} are still to be run; the table is made when all are there")

@@ -95,6 +95,10 @@ def test_the_whole_of_it_runs_on_miniatures(tmp_path: Path, monkeypatch: pytest.
         assert pair.lineage["instruction"] == ""
     assert set(result["means"]) == {"base", "dpo", "rpo_one", "rpo_two"}
     assert {(row["arm"], row["against"]) for row in result["contrasts"]} >= {("rpo_two", "dpo"), ("rpo_two", "rpo_one")}
+    rows = rpo.pictures(folder)
+    sides = [f"{road}: {side}" for road in ("one_step", "two_steps") for side in ("original", "edit")]
+    assert list(rows) == ["base", "dpo", "rpo_one", "rpo_two", *sides]
+    assert not rows["two_steps: original"].equal(rows["two_steps: edit"])
     page = rpo.page(result)
     assert page.startswith("# The benchmark of rich feedback")
     assert "| two_steps |" in page
