@@ -129,6 +129,19 @@ def test_a_value_of_the_wrong_type_is_named_with_what_was_given():
         plugins.load("sources", "imagefolder", path=".", limit="many")
 
 
+def test_values_are_held_to_their_types_without_building_anything() -> None:
+    right = {"model": "nowhere/at-all", "controlnet": "nowhere/at-all", "steps": 3}
+    plugins.validate("perturbations", "controlnet", right)
+    for wrong, named in (({"steps": 0}, "steps"), ({"strength": 2.0}, "strength"), ({"dtype": "int8"}, "dtype")):
+        with pytest.raises(PluginError, match=f"perturbations/controlnet, option '{named}'"):
+            plugins.validate("perturbations", "controlnet", {**right, **wrong})
+
+
+def test_what_is_no_finite_number_is_refused_before_it_is_fingerprinted() -> None:
+    with pytest.raises(PluginError, match=r"option 'guidance': a finite number is needed \(got nan\)"):
+        plugins.check("perturbations", "controlnet", {"guidance": float("nan")})
+
+
 def test_a_dotted_name_is_the_users_own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     package = tmp_path / "own_parts"
     package.mkdir()

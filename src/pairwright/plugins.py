@@ -13,9 +13,10 @@ import ast
 import importlib
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, wraps
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,6 +124,9 @@ def check(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "
     missing = [each.name for each in known.values() if each.default is None and each.name not in options]
     if missing:
         raise PluginError(f"{shelf}/{name} needs the option {missing[0]!r}.")
+    endless = [option for option, value in options.items() if isinstance(value, float) and not isfinite(value)]
+    if endless:
+        raise PluginError(f"{shelf}/{name}, option {endless[0]!r}: a finite number is needed (got {options[endless[0]]})")
     words = {option: value for option, value in options.items() if option in {"server", "key_from"} and isinstance(value, str)}
     if words and "." not in name:
         from pairwright import servers
@@ -147,10 +151,25 @@ def build(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "
         PluginError: as :func:`load`.
     """
     check(shelf, name, options, function)
+    module = importlib.import_module(_module_name(shelf, name))
+    return _call(getattr(module, function), shelf, name, options)
+
+
+def validate(shelf: Shelf, name: str, options: Mapping[str, Any], function: str = "load") -> None:
+    """As :func:`build`, without building anything: imports the plug-in and holds the options to their types.
+
+    Raises:
+        PluginError: as :func:`load`.
+    """
+    check(shelf, name, options, function)
+    wanted = getattr(importlib.import_module(_module_name(shelf, name)), function)
+    _call(wraps(wanted)(lambda **_: None), shelf, name, options)
+
+
+def _call(function: Callable[..., Any], shelf: Shelf, name: str, options: Mapping[str, Any]) -> Any:
     from pydantic import ConfigDict, ValidationError, validate_call
 
-    module = importlib.import_module(_module_name(shelf, name))
-    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(getattr(module, function))
+    checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=False))(function)
     try:
         return checked(**options)
     except Explained:

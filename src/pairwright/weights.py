@@ -89,9 +89,13 @@ def locate(name: str, *, patterns: Sequence[str] | None = None) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
+    _check_id(name)
+    return _snapshot(name, patterns)
+
+
+def _check_id(name: str) -> None:
     if not _HUB_ID.match(name):
         raise WeightsError(f"{name!r} is neither a file or folder on this disk nor a hub id (owner/name).")
-    return _snapshot(name, patterns)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
@@ -122,9 +126,13 @@ def identity(name: str) -> str:
 
     A commit that is named stands for itself. Else it is the cached one, or the hub's. Where neither is known (offline), the
     revision as given stands for it: such weights cannot be loaded either.
+
+    Raises:
+        WeightsError: a name that can be neither.
     """
     if is_local(name):
         return f"sha256:{_digest(locate(name))}"
+    _check_id(name)
     repository, revision = split_revision(name)
     if revision and _COMMIT.fullmatch(revision):
         return name

@@ -59,6 +59,7 @@ def curate(options: Curate, context: Context) -> Node:
         context.progress.say(f"  vetoed pairs, which are left out: {len(vetoed)}")
     if node.complete:
         return node
+    _validate(options)
     funnel = Funnel()
     try:
         with engines.crew(options.engine, options.ray, context.store.root, context.progress) as crew:
@@ -113,6 +114,16 @@ def _meaning(options: Curate) -> dict[str, Any]:
     said["gap"] = _with_reward(options.gap) if options.gap else None
     said["keep"] = _with_reward(options.keep) if options.keep else None
     return said
+
+
+def _validate(options: Curate) -> None:
+    """Every option's value before any work: a perturbation that cannot be built would be met after all was filtered."""
+    plugins.validate("perturbations", options.perturbation.name, options.perturbation.options)
+    if options.saliency:
+        plugins.validate("saliency", options.saliency.name, options.saliency.options)
+    for rule in (*options.filters, options.gap, options.keep):
+        if rule:
+            plugins.validate("rewards", rule.reward.name, rule.reward.options)
 
 
 def _with_reward(rule: Filter | Gap | Keep) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pairwright import engines, images, resolve, seeds, tables
+from pairwright import engines, images, plugins, resolve, seeds, tables
 from pairwright.context import Context
 from pairwright.engines import Crew
 from pairwright.feedback import labels, stages
@@ -63,6 +63,7 @@ def feedback(options: Feedback, context: Context) -> Node:
     node = context.node("feedback", meaning, [originals.node.fingerprint])
     if node.complete:
         return node
+    _validate(options)
     started = time.monotonic()
     with engines.crew(options.engine, options.ray, context.store.root, context.progress) as crew:
         road.run(crew)
@@ -88,6 +89,19 @@ def _meaning(options: Feedback) -> dict[str, Any]:
     said["judge"] = resolve.meaning("rewards", options.judge, "judge") if options.judge else None
     said["measures"] = [resolve.meaning("rewards", each) for each in options.measures]
     return said
+
+
+def _validate(options: Feedback) -> None:
+    """Every option's value before any work: an editor that cannot be built would be met after the critiques were paid for."""
+    plugins.validate("instructors", options.instructor.name, options.instructor.options)
+    plugins.validate("perturbations", options.editor.name, options.editor.options)
+    if options.critic:
+        plugins.validate("critics", options.critic.name, options.critic.options)
+    if options.judge:
+        plugins.validate("rewards", options.judge.name, options.judge.options, "judge")
+    for each in (options.reward, *options.measures):
+        if each:
+            plugins.validate("rewards", each.name, each.options)
 
 
 @dataclass

@@ -14,10 +14,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from pairwright import runtime, state_dicts, weights
@@ -37,7 +37,7 @@ def load(
     controlnet: str = "lllyasviel/control_v11f1e_sd15_tile",
     steps: PositiveInt = 50,
     guidance: float = 7.5,
-    strength: float = 0.8,
+    strength: Annotated[float, Field(ge=0, le=1)] = 0.8,
     conditioning_scale: NonNegativeFloat = 0.8,
     with_prompt: bool = True,
     sampler: _pipelines.Sampler = "model",
