@@ -15,6 +15,7 @@ from tools.tiny_pack.vocabulary import write_clip_tokenizer
 COLUMNS = ["pickscore", "realism", "aesthetic", "aesthetic_sac", "clipscore_cosine"]
 
 
+@pytest.mark.usefixtures("every_format")  # a processor that only imitates bfloat16 would score in float32
 @pytest.mark.filterwarnings("ignore:.*torchvision")
 def test_both_ways_agree_and_everything_is_written(tmp_path: Path):
     words = ["--preference", "mini", "--looks", "mini", "--pictures", "6", "--published", "2", "--side", "48"]
