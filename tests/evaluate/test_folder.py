@@ -248,6 +248,7 @@ def test_the_plan_says_downloads_memory_and_time_and_computes_nothing(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.usefixtures("every_format")  # weights of a processor that only imitates bfloat16 are of twice the size
 def test_the_plan_knows_what_a_head_stands_on_and_counts_a_shared_network_once(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
