@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from pairwright import locks, run
 from pairwright.locks import HeldError
 from pairwright.progress import SILENT
 from pairwright.store import Node, Store
-from tests.test_run import Heard
+from tests.test_run import Heard, made
 
 
 @contextmanager
@@ -81,7 +82,8 @@ class Waiter(Heard):
 
     def say(self, text: str) -> None:
         super().say(text)
-        self.mark.touch()
+        if "is being computed by" in text:
+            self.mark.touch()
 
 
 def test_a_result_whose_process_was_killed_is_taken_over(tmp_path: Path) -> None:
@@ -95,6 +97,28 @@ def test_a_result_whose_process_was_killed_is_taken_over(tmp_path: Path) -> None
         other.kill()
         with locks.claimed([node(tmp_path)], heard) as unfinished:
             assert unfinished == [node(tmp_path)]
+
+
+def test_waiting_for_another_process_is_no_cost_of_a_step(tmp_path: Path) -> None:
+    run.run(made(), tmp_path / "before")
+    known = run.result(tmp_path / "before" / "mine", "pairs")
+    body = f"""
+        node = type(node)(root / "store" / "curate" / "{known.fingerprint}", "curate")
+        with locks.claimed([node], SILENT):
+            print("held", flush=True)
+            while not (root / "waited").exists():
+                time.sleep(0.05)
+            time.sleep(2)
+    """
+    root = tmp_path / "now"
+    heard = Waiter(root / "waited")
+    started = time.monotonic()
+    with elsewhere(root, body):
+        run.run(made(), root, progress=heard)
+    entry = run.read(root / "mine")["steps"]["pairs"]
+    assert not entry["reused"]
+    assert sum("is being computed by" in line for line in heard.lines) == 1
+    assert entry["seconds"] < time.monotonic() - started - 1.5
 
 
 def test_locks_are_no_part_of_a_result(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from pairwright.progress import Progress
 from pairwright.store import Node, write_json
 
 POLL_SECONDS = 0.5
+_WAITED: list[float] = []
 
 
 class HeldError(Explained, RuntimeError):
@@ -67,13 +69,22 @@ def _locked(folder: Path, meet: Callable[[str], object]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         meet(_who(holder))
-        lock.acquire(poll_interval=POLL_SECONDS)
+        started = time.monotonic()
+        try:
+            lock.acquire(poll_interval=POLL_SECONDS)
+        finally:
+            _WAITED.append(time.monotonic() - started)
     try:
         write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def worked() -> float:
+    """A clock in seconds that stands still while this process waits for another one: what a step costs is its own work."""
+    return time.monotonic() - sum(_WAITED)
 
 
 def _wait(progress: Progress, path: Path, who: str) -> None:

@@ -10,7 +10,6 @@ import importlib
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "
 
 
 def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Progress) -> Node:
-    started = time.monotonic()
+    started = locks.worked()
     with ledger.at(step.name) as entry, ExitStack() as held:
 
         def begun(node: Node) -> None:
@@ -196,7 +195,7 @@ def _step(step: Step, inputs: Mapping[str, Node], ledger: _Ledger, progress: Pro
         node = verb(step.verb)(step.options, Context(Store(ledger.folder.parent), inputs, progress, begun, vetoed))
         if not entry["reused"]:
             entry["ran_on"] = _ran_on(step.options)
-    spent = time.monotonic() - started
+    spent = locks.worked() - started
     progress.say(f"  {'reused' if entry['reused'] else f'done in {spent:.1f} s'}: {node.path}")
     return node
 
@@ -230,7 +229,7 @@ class _Ledger:
         entry = self.record["steps"][step]
         entry["state"] = "running"
         self.save()
-        started = time.monotonic()
+        started = locks.worked()
         state = "interrupted"
         try:
             yield entry
@@ -241,7 +240,7 @@ class _Ledger:
             raise
         finally:
             entry["state"] = state
-            entry["seconds"] = round(entry["seconds"] + time.monotonic() - started, 3)
+            entry["seconds"] = round(entry["seconds"] + locks.worked() - started, 3)
             self.save(**({} if state == "complete" else {"state": state}))
 
 
