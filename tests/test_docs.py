@@ -51,7 +51,8 @@ def test_a_command_in_the_docs_is_understood(command: str, monkeypatch: pytest.M
     reached: list[str] = []
     monkeypatch.setattr(steps, "one_step", lambda place, verb, chosen: reached.append(verb))
     monkeypatch.setattr(steps, "_calibrate", lambda place, chosen: reached.append("calibrate"))
-    monkeypatch.setattr(steps, "execute", lambda found, root, only=None: reached.append("run"))
+    monkeypatch.setattr(steps, "execute_all", lambda recipes, root: reached.append("run"))
+    monkeypatch.setattr(steps, "execute", lambda recipe, root, only: reached.append("run"))
     monkeypatch.setattr(steps, "tabulate", lambda *_: reached.append("table"))
     monkeypatch.setattr(steps, "_choose", lambda folder, training, asked: reached.append("checkpoints"))
     monkeypatch.setattr("pairwright.evaluate.compare_runs", lambda *_: reached.append("compare"))

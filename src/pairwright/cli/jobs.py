@@ -25,16 +25,19 @@ def execute(recipe: Any, root: Path, only: str | None = None) -> None:
     print(page)
 
 
-def execute_rows(rows: Sequence[Any], root: Path) -> None:
-    """Run all rows of a sweep.
+def execute_all(recipes: Sequence[Any], root: Path) -> None:
+    """Run a recipe, or all rows of a sweep.
 
-    Several processes may do so at once, on as many machines that share the folder: each takes the rows that nobody works on, and
-    comes back at the end to those that others had, which are then there or are taken over.
+    Several processes may run a sweep at once, on as many machines that share the folder: each takes the rows that nobody works
+    on, and comes back at the end to those that others had, which are then there or are taken over. A run by itself is refused.
     """
+    if len(recipes) == 1:
+        execute(recipes[0], root)
+        return
     from pairwright import progress
     from pairwright.locks import POLL_SECONDS, HeldError
 
-    shown, left, met = progress.choose(), list(rows), set[str]()
+    shown, left, met = progress.choose(), list(recipes), set[str]()
     while left:
         held = []
         for each in left:

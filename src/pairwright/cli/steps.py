@@ -10,7 +10,7 @@ import tyro
 
 from pairwright import options
 from pairwright.cli.arguments import Changes, Flag, Inputs, Names, Place, RecipeName, RewardChanges, Root, app
-from pairwright.cli.jobs import execute, execute_rows, one_step, tabulate
+from pairwright.cli.jobs import execute, execute_all, one_step, tabulate
 
 Step = Annotated[Place, tyro.conf.arg(name="")]
 
@@ -21,10 +21,7 @@ def run(recipe: tyro.conf.Positional[RecipeName], *, changes: Changes = (), root
     from pairwright import recipe as recipes
 
     found = recipes.load(recipe, changes)
-    if len(found) == 1:
-        execute(found[0], root)
-    else:
-        execute_rows(found, root)
+    execute_all(found, root)
     if found[0].row is not None and any(step.verb == "compare" for step in found[0].steps):
         tabulate([root / each.name for each in found])
     if found[0].row is not None and any(step.verb == "feedback" for step in found[0].steps):
