@@ -155,11 +155,11 @@ def test_what_cannot_be_edited_says_why_and_costs_itself_only(model):
 
 
 def test_options_out_of_range(folders):
-    for options in ({"strength": 1.5}, {"strength": -0.1}, {"steps": 3, "strength": 0.2}):
-        with pytest.raises(ValueError, match="at least one step"):
-            loaded(folders, **options)
-    with pytest.raises(plugins.PluginError, match="conditioning_scale"):
-        loaded(folders, conditioning_scale=-1)
+    with pytest.raises(ValueError, match="at least one step"):
+        loaded(folders, steps=3, strength=0.2)
+    for option, value in (("strength", 1.5), ("strength", -0.1), ("conditioning_scale", -1)):
+        with pytest.raises(plugins.PluginError, match=f"option '{option}'"):
+            loaded(folders, **{option: value})
 
 
 def test_a_controlnet_of_another_family_is_refused(folders):

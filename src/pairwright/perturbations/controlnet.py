@@ -62,10 +62,10 @@ def load(
 
     Raises:
         pairwright.weights.WeightsError: weights that are not there, cannot be read, or are not of one family.
-        ValueError: a strength out of range or of no step.
+        ValueError: a strength of no step.
     """
-    if not 0 <= strength <= 1 or 0 < strength * steps < 1:
-        raise ValueError(f"strength={strength}, steps={steps}: strength is 0, or at most 1 and at least one step")
+    if 0 < strength * steps < 1:
+        raise ValueError(f"strength={strength}, steps={steps}: strength is 0, or at least one step of the schedule")
     folder = weights.locate(model, patterns=_pipelines.STABLE_DIFFUSION_XL_FILES)
     network = state_dicts.pretrained(_class(), located(controlnet))
     kind, networks = "StableDiffusionControlNetImg2ImgPipeline", _pipelines.STABLE_DIFFUSION
